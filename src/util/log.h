@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Log lines to stderr, one event a line, prefixed with the object they are
+ * about: "ssd0 01:00.0: link lost: hold time (30 s) is over".
+ *
+ * Under systemd (JOURNAL_STREAM set) each line starts with its syslog
+ * priority, "<3>"; on a terminal or in a file with a time of day.
+ * Thread-safe. Never blocks longer than write(2) on stderr does.
+ */
+#ifndef FARBUS_UTIL_LOG_H
+#define FARBUS_UTIL_LOG_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum fb_log_level {
+	FB_LOG_ERROR,
+	FB_LOG_WARN,
+	FB_LOG_INFO, /* the default */
+	FB_LOG_DEBUG,
+	FB_LOG_TRACE,
+};
+
+void fb_log_set_level(enum fb_log_level level);
+bool fb_log_enabled(enum fb_log_level level);
+
+/* `object` may be NULL for lines about the process itself. */
+void fb_log(enum fb_log_level level, const char *object, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void fb_vlog(enum fb_log_level level, const char *object, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
+#define fb_error(object, ...) fb_log(FB_LOG_ERROR, object, __VA_ARGS__)
+#define fb_warn(object, ...) fb_log(FB_LOG_WARN, object, __VA_ARGS__)
+#define fb_info(object, ...) fb_log(FB_LOG_INFO, object, __VA_ARGS__)
+#define fb_debug(object, ...)                                                                                          \
+	do {                                                                                                           \
+		if (fb_log_enabled(FB_LOG_DEBUG))                                                                      \
+			fb_log(FB_LOG_DEBUG, object, __VA_ARGS__);                                                     \
+	} while (0)
+
+/*
+ * For messages that a peer can provoke: at most one line a second and limit,
+ * and the next line says how many were left out. Zero-initialise.
+ * Returns true if the caller may log now; *suppressed is what was left out.
+ */
+struct fb_log_limit {
+	uint64_t next_ns;
+	uint64_t suppressed;
+};
+bool fb_log_allowed(struct fb_log_limit *limit, uint64_t now_ns, uint64_t *suppressed);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
