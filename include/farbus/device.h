@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The device API: what a PCIe device model is written against.
+ *
+ * A model is one file ending in one `const struct fb_model`. The runtime
+ * (src/endpoint) gives it config space, capabilities, DMA, interrupts, timers
+ * and its options; the model gives registers and behaviour. It should feel
+ * familiar to those who have written a device for QEMU.
+ *
+ * Threads: every callback of a device, DMA completions and timers included,
+ * comes on one thread, one at a time. Nothing in here blocks; no callback may
+ * block either. Every call into the API must come from that thread too.
+ *
+ * Memory of the guest is never visible as a pointer: fb_dma_read() and
+ * fb_dma_write() move bytes by TLP and say when they are done.
+ */
+#ifndef FARBUS_DEVICE_H
+#define FARBUS_DEVICE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FB_DEVICE_API 1
+
+struct fb_device; /* one function, made by the runtime; opaque to the model */
+
+/* ---- Identity and shape ------------------------------------------------ */
+
+struct fb_bar {
+	uint8_t index; /* 0..5; a 64-bit BAR takes index and index + 1 */
+	bool is_io, is_64, prefetchable;
+	uint64_t size; /* power of two; memory at least 128 (4096 is usual), I/O 4..256 */
+	/*
+	 * Sizes of access the model understands, 1..8 bytes, powers of two. Wider
+	 * accesses are cut into max_access ones, lower addresses first; narrower
+	 * reads are widened to min_access; narrower writes reach the model only
+	 * if min_access allows them, else they are dropped and logged. 0: 4.
+	 */
+	uint8_t min_access, max_access;
+};
+
+struct fb_identity {
+	uint16_t vendor_id, device_id, subsystem_vendor_id, subsystem_id;
+	uint32_t class_code; /* 24 bits: class, subclass, programming interface */
+	uint8_t revision;
+};
+
+/* ---- Options: "nvme,id=ssd0,file=disk.img,queues=8" -------------------- */
+
+enum fb_option_type {
+	FB_OPT_STRING, /* const char *; NULL when not given and no default */
+	FB_OPT_U32,    /* uint32_t */
+	FB_OPT_U64,    /* uint64_t */
+	FB_OPT_SIZE,   /* uint64_t bytes; K, M, G, T are powers of 1024 */
+	FB_OPT_BOOL,   /* bool; on/off, yes/no, true/false, 1/0; the bare name is on */
+	FB_OPT_CHOICE, /* uint32_t: index into choices */
+};
+
+struct fb_option {
+	const char *name;
+	enum fb_option_type type;
+	size_t offset;        /* of the member in the model's state */
+	const char *unit;     /* "bytes", "us" …, or NULL */
+	const char *def;      /* as the user would write it; NULL: zero, or none */
+	uint64_t min, max;    /* numbers: allowed range; max 0: no bound */
+	const char *const *choices; /* NULL-terminated */
+	bool required;
+	const char *help;     /* one line, no full stop */
+};
+
+#define FB_OPTION(state, member, name_, type_, ...)                                                                    \
+	{                                                                                                              \
+		.name = (name_), .type = (type_), .offset = offsetof(state, member), __VA_ARGS__                       \
+	}
+
+/* ---- The model ---------------------------------------------------------- */
+
+enum fb_reset {
+	FB_RESET_SESSION, /* a root came or went: as power-on */
+	FB_RESET_FLR,     /* function level reset (base spec 6.6.2) */
+	FB_RESET_D3,      /* D3hot to D0 */
+};
+
+struct fb_model {
+	uint32_t api;  /* FB_DEVICE_API */
+	uint32_t size; /* sizeof(struct fb_model): the struct grows at its end */
+
+	const char *name;    /* "nvme": the first word of --device */
+	const char *summary; /* one line for `farbus devices` */
+	struct fb_identity identity;
+
+	const struct fb_bar *bars;
+	unsigned n_bars;
+	/* Interrupts: MSI vectors (0, 1, 2, 4 … 32), MSI-X vectors (0..2048), one INTx pin. */
+	uint16_t msi_vectors, msix_vectors;
+	uint8_t msix_bar;       /* BAR for table and PBA; the runtime serves that range itself */
+	uint64_t msix_offset;   /* table offset in it, 8-aligned; the PBA follows the table, 8-aligned */
+	bool intx;
+
+	const struct fb_option *options; /* may be NULL */
+	unsigned n_options;
+	size_t state_size; /* zeroed memory for each device: fb_device_state() */
+
+	/*
+	 * Options are filled in and checked. Open files, start threads, adjust
+	 * BAR sizes and vectors. 0 or -errno after fb_device_error() has said why
+	 * in one line. unrealize() is called only if this returned 0; it must
+	 * leave nothing behind (DMA has ended by then, with -ECANCELED).
+	 */
+	int (*realize)(struct fb_device *dev);
+	void (*unrealize)(struct fb_device *dev);
+
+	/*
+	 * Back to the state after power-on. All DMA of the device has ended
+	 * (completed with -ECANCELED) before this is called, interrupts are off and
+	 * timers of the API are stopped. If the model has work in flight elsewhere
+	 * (files), its results must not reach the guest any more.
+	 */
+	void (*reset)(struct fb_device *dev, enum fb_reset kind);
+
+	/* Register access, `size` 1..8 bytes, naturally aligned, little-endian value. */
+	uint64_t (*read)(struct fb_device *dev, unsigned bar, uint64_t offset, unsigned size);
+	void (*write)(struct fb_device *dev, unsigned bar, uint64_t offset, uint64_t value, unsigned size);
+
+	/*
+	 * Optional. True when the device holds nothing that a stop would lose: no
+	 * command in progress. On SIGTERM the runtime calls quiesce() once and then
+	 * waits (bounded) for fb_device_idle(); without this member it is idle.
+	 */
+	bool (*quiesce)(struct fb_device *dev);
+
+	/* Optional: the model's own counters for `farbus stats`, by calling put for each. */
+	void (*stats)(struct fb_device *dev, void (*put)(void *arg, const char *name, uint64_t value), void *arg);
+};
+
+void *fb_device_state(struct fb_device *dev);
+const char *fb_device_id(const struct fb_device *dev);   /* "ssd0" */
+const char *fb_device_name(const struct fb_device *dev); /* "ssd0 01:00.0", for logs */
+struct fb_device *fb_device_of_state(void *state);
+
+/* In realize() only: change what the model's struct says. 0 or -EINVAL. */
+int fb_device_set_bar_size(struct fb_device *dev, unsigned bar, uint64_t size);
+int fb_device_set_vectors(struct fb_device *dev, uint16_t msi, uint16_t msix);
+void fb_device_set_serial_number(struct fb_device *dev, uint64_t serial); /* Device Serial Number capability */
+
+/* After quiesce() returned false: the last command has ended. */
+void fb_device_idle(struct fb_device *dev);
+
+/* ---- DMA ---------------------------------------------------------------- */
+
+struct fb_dma_seg {
+	uint64_t addr; /* bus address, any alignment */
+	uint32_t len;
+};
+
+/*
+ * Called once for each request that was accepted, never from inside the call
+ * that started it. status: 0; -EFAULT: the address is not mapped (UR); -EIO:
+ * completer abort, poisoned or malformed data; -ETIMEDOUT: no completion within
+ * the completion timeout; -ECANCELED: reset, bus mastering switched off, or
+ * the session ended.
+ */
+typedef void fb_dma_done(void *arg, int status);
+
+/*
+ * Reads guest memory at the segments, one after the other, into buf (room for
+ * the sum of their lengths). buf belongs to the runtime until done() is called.
+ * `done` NULL is not allowed for reads. 0, or -errno when not accepted (done is
+ * not called): -EPERM: bus mastering is off; -ENOTCONN: no root; -EINVAL: no
+ * segment, or a length of 0; -ENOMEM.
+ * Segments are copied before the call returns; buf is not.
+ */
+int fb_dma_readv(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, void *buf, fb_dma_done *done,
+		 void *arg);
+/*
+ * Writes buf to guest memory at the segments. Posted: done() says that the data
+ * is on its way in order and that buf may be reused, not that it has arrived.
+ * What is written later, and an interrupt raised later, arrives later: no need
+ * to wait for done() in between. With `done` NULL up to FB_DMA_INLINE bytes
+ * are copied before the call returns.
+ */
+int fb_dma_writev(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, const void *buf, fb_dma_done *done,
+		  void *arg);
+enum { FB_DMA_INLINE = 64 };
+
+static inline int fb_dma_read(struct fb_device *dev, uint64_t addr, void *buf, uint32_t len, fb_dma_done *done, void *arg)
+{
+	struct fb_dma_seg seg = {addr, len};
+	return fb_dma_readv(dev, &seg, 1, buf, done, arg);
+}
+
+static inline int fb_dma_write(struct fb_device *dev, uint64_t addr, const void *buf, uint32_t len, fb_dma_done *done,
+			       void *arg)
+{
+	struct fb_dma_seg seg = {addr, len};
+	return fb_dma_writev(dev, &seg, 1, buf, done, arg);
+}
+
+/* ---- Interrupts ----------------------------------------------------------- */
+
+/*
+ * Raises vector `vector`: an MSI-X message, else MSI (vectors above the number
+ * that the guest enabled share the last one, modulo), else a pulse of the INTx
+ * pin is not made: models with intx use fb_intx_set() when fb_irq_mode() says so.
+ * Masked vectors stay pending and fire when unmasked. Interrupts follow all DMA
+ * writes started before them. The device option irq-coalesce=TIME joins the
+ * interrupts of one vector that come within TIME.
+ */
+void fb_irq(struct fb_device *dev, unsigned vector);
+/* Level of the INTx pin; no effect while MSI or MSI-X is enabled or INTx is disabled in the command register. */
+void fb_intx_set(struct fb_device *dev, bool asserted);
+
+enum fb_irq_mode { FB_IRQ_NONE, FB_IRQ_INTX, FB_IRQ_MSI, FB_IRQ_MSIX };
+enum fb_irq_mode fb_irq_mode(const struct fb_device *dev);
+
+/* ---- Errors, messages, time, files ---------------------------------------- */
+
+/* Report an internal error: sets AER's and Device Status' bits and sends ERR_NONFATAL or ERR_FATAL where enabled. */
+void fb_device_internal_error(struct fb_device *dev, bool fatal);
+
+/* Log lines, prefixed with the device. */
+void fb_device_error(struct fb_device *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void fb_device_warn(struct fb_device *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void fb_device_info(struct fb_device *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void fb_device_debug(struct fb_device *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+uint64_t fb_device_now(struct fb_device *dev); /* CLOCK_MONOTONIC, ns, as of this round of the loop */
+
+/* Timers and file descriptors on the device's thread; both are the caller's memory, zero-initialised. */
+struct fb_device_timer {
+	void (*due)(struct fb_device *dev, struct fb_device_timer *timer);
+	void *opaque[8]; /* the runtime's */
+};
+int fb_device_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline_ns);
+void fb_device_timer_cancel(struct fb_device *dev, struct fb_device_timer *timer);
+
+struct fb_device_fd {
+	void (*ready)(struct fb_device *dev, struct fb_device_fd *watch, uint32_t epoll_events);
+	void *opaque[8];
+};
+int fb_device_fd_add(struct fb_device *dev, struct fb_device_fd *watch, int fd, uint32_t epoll_events);
+void fb_device_fd_del(struct fb_device *dev, struct fb_device_fd *watch);
+
+/*
+ * Called at the end of the round of the loop in which it was scheduled: the
+ * place to submit what the round gathered (one io_uring_enter for many reads).
+ */
+struct fb_device_batch {
+	void (*run)(struct fb_device *dev, struct fb_device_batch *batch);
+	void *opaque[8];
+};
+void fb_device_batch_schedule(struct fb_device *dev, struct fb_device_batch *batch);
+/* Called in every round, also while the loop spins; returns true if it found work. For completion rings. */
+struct fb_device_poller {
+	bool (*poll)(struct fb_device *dev, struct fb_device_poller *poller);
+	void *opaque[8];
+};
+void fb_device_poller_add(struct fb_device *dev, struct fb_device_poller *poller);
+void fb_device_poller_del(struct fb_device *dev, struct fb_device_poller *poller);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

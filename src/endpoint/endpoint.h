@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The endpoint runtime: it makes devices out of models, speaks TLPs for them,
+ * and offers them to roots (the box). The other side of include/farbus/device.h.
+ *
+ * Single-threaded: one box, one loop, one thread.
+ */
+#ifndef FARBUS_ENDPOINT_ENDPOINT_H
+#define FARBUS_ENDPOINT_ENDPOINT_H
+
+#include "farbus/device.h"
+#include "port/carrier.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct fb_loop;
+struct fb_box;
+
+/* The models that are built in, by name; NULL-terminated list for help. */
+const struct fb_model *fb_model_find(const char *name);
+extern const struct fb_model *const fb_models[];
+
+/* One device alone, attached to any port: what the box and the tests use. */
+
+/*
+ * Makes a device from "nvme,id=ssd0,file=disk.img". Common options, of every
+ * model: id (required, 1..31 of [A-Za-z0-9._-]), irq-coalesce (time, 0),
+ * msi and msix (on/off: offer the capability), completion-timeout (50 ms .. 64 s).
+ * 0 or -errno; one line has then been logged that names the option, the value
+ * and what is allowed.
+ */
+int fb_device_new(struct fb_device **out, struct fb_loop *loop, const char *spec);
+/* As above with a model that is not in the list (tests, loadable models). */
+int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options);
+void fb_device_free(struct fb_device *dev);
+
+/* A root came: power-on state, then TLPs flow. The port's user is the device from then on. */
+void fb_device_attach(struct fb_device *dev, struct fb_port *port);
+extern const struct fb_port_user fb_device_port_user; /* arg: the device */
+/* The session is over or is to be: cancels DMA, resets the model. Does not close the port. */
+void fb_device_detach(struct fb_device *dev);
+
+const struct fb_model *fb_device_model(const struct fb_device *dev);
+
+/* The box. */
+
+struct fb_box_config {
+	struct fb_carrier_config carrier; /* listen address, faults, link */
+	const char *const *devices;       /* "nvme,id=…", NULL-terminated */
+	uint32_t group;
+};
+
+int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_config *config); /* 0 or -errno, logged */
+/*
+ * Orderly end: no new sessions, devices quiesce (bounded by timeout_ns), their
+ * roots are told FB_LINK_R_REMOVED, done() is called. fb_box_free() follows.
+ */
+void fb_box_stop(struct fb_box *box, uint64_t timeout_ns, void (*done)(void *arg), void *arg);
+void fb_box_free(struct fb_box *box);
+
+/* Detaches the root that has function `id` (unplug): 0, -ENOENT, -ENOTCONN. */
+int fb_box_evict(struct fb_box *box, const char *id, const char *text);
+
+/* For ls and stats. */
+struct fb_function_info {
+	const char *id, *model;
+	struct fb_identity identity;
+	uint16_t bdf; /* 0 when not configured */
+	bool attached;
+	char root[64]; /* who has it */
+	uint32_t group;
+	uint64_t mmio_reads, mmio_writes, cfg_reads, cfg_writes;
+	uint64_t dma_reads, dma_read_bytes, dma_writes, dma_write_bytes;
+	uint64_t dma_errors, dma_timeouts, interrupts, interrupts_coalesced;
+	uint64_t unsupported_requests, unexpected_completions, malformed, resets;
+};
+unsigned fb_box_functions(const struct fb_box *box);
+int fb_box_function_info(const struct fb_box *box, unsigned index, struct fb_function_info *info);
+/* The link's counters of an attached function: 0 or -ENOTCONN. */
+int fb_box_function_link(const struct fb_box *box, unsigned index, struct fb_port_stats *stats);
+/* The model's own counters. */
+void fb_box_function_stats(const struct fb_box *box, unsigned index,
+			   void (*put)(void *arg, const char *name, uint64_t value), void *arg);
+struct fb_carrier *fb_box_carrier(struct fb_box *box);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
