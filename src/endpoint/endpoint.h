@@ -18,9 +18,8 @@ extern "C" {
 struct fb_loop;
 struct fb_box;
 
-/* The models that are built in, by name; NULL-terminated list for help. */
-const struct fb_model *fb_model_find(const char *name);
-extern const struct fb_model *const fb_models[];
+/* Models are given to the runtime as a NULL-terminated list: devices/models.h has those that are built in. */
+const struct fb_model *fb_model_find(const struct fb_model *const *models, const char *name);
 
 /* One device alone, attached to any port: what the box and the tests use. */
 
@@ -31,8 +30,8 @@ extern const struct fb_model *const fb_models[];
  * 0 or -errno; one line has then been logged that names the option, the value
  * and what is allowed.
  */
-int fb_device_new(struct fb_device **out, struct fb_loop *loop, const char *spec);
-/* As above with a model that is not in the list (tests, loadable models). */
+int fb_device_new(struct fb_device **out, struct fb_loop *loop, const struct fb_model *const *models, const char *spec);
+/* As above with a given model; `options` without its name: "id=ssd0,file=disk.img". */
 int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options);
 void fb_device_free(struct fb_device *dev);
 
@@ -48,7 +47,8 @@ const struct fb_model *fb_device_model(const struct fb_device *dev);
 
 struct fb_box_config {
 	struct fb_carrier_config carrier; /* listen address, faults, link */
-	const char *const *devices;       /* "nvme,id=…", NULL-terminated */
+	const struct fb_model *const *models;
+	const char *const *devices; /* "nvme,id=…", NULL-terminated */
 	uint32_t group;
 };
 
