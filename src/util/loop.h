@@ -8,9 +8,11 @@
  * are due, (4) the flush list, in that order. Batching falls out of (4): what
  * a round produced (frames, eventfd kicks, submissions) leaves once, at its end.
  *
- * Waiting is adaptive: after a round that did work the loop spins (epoll with
- * timeout 0, and the pollers) for poll_us, then sleeps in epoll until a file
- * descriptor or the nearest timer. poll_us 0 sleeps at once.
+ * Waiting is adaptive: after a round that did work (a file descriptor was
+ * ready, or a poller found something) the loop spins (epoll with timeout 0, and
+ * the pollers) for poll_us, then sleeps in epoll until a file descriptor or the
+ * nearest timer. poll_us 0 sleeps at once. A poller that can find work without
+ * a file descriptor to tell of it must be removed before the loop may sleep.
  *
  * All watch structs are the caller's, embedded in its own (intrusive), must
  * stay in place while armed, and may be removed from inside any callback.
@@ -35,6 +37,7 @@ struct fb_fd {
 	void (*ready)(struct fb_fd *w, uint32_t events);
 	struct fb_loop *loop; /* NULL while not armed */
 	int fd;
+	uint32_t events; /* what it is armed for */
 };
 
 struct fb_timer {
@@ -54,6 +57,7 @@ struct fb_poller {
 struct fb_flush {
 	void (*flush)(struct fb_flush *f);
 	struct fb_flush *next, **link;
+	struct fb_loop *loop; /* NULL while not scheduled */
 };
 
 struct fb_loop_stats {
@@ -75,6 +79,7 @@ uint64_t fb_clock_ns(void);
 uint64_t fb_loop_now(const struct fb_loop *loop);
 const struct fb_loop_stats *fb_loop_stats(const struct fb_loop *loop);
 
+/* `w` must not be armed. Remove before closing the descriptor. */
 int fb_fd_add(struct fb_loop *loop, struct fb_fd *w, int fd, uint32_t events); /* 0 or -errno */
 int fb_fd_modify(struct fb_fd *w, uint32_t events);
 void fb_fd_del(struct fb_fd *w); /* does not close fd; a no-op when not armed */
@@ -85,7 +90,10 @@ void fb_timer_cancel(struct fb_timer *t);
 void fb_poller_add(struct fb_loop *loop, struct fb_poller *p);
 void fb_poller_del(struct fb_poller *p);
 
-/* Idempotent within a round. A flush may schedule others; they run in the same round. */
+/*
+ * Idempotent within a round. A flush may schedule others; they run in the same
+ * round (up to a bound of chained ones: the rest runs in the next, at once).
+ */
 void fb_flush_schedule(struct fb_loop *loop, struct fb_flush *f);
 void fb_flush_cancel(struct fb_flush *f);
 
