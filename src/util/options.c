@@ -11,7 +11,7 @@
 enum { NAMES_MAX = 64 };
 
 /* The value in the words that its parser takes: 65536 bytes as "64K". */
-static void print_value(enum fb_option_type type, uint64_t v, char *buf, size_t cap)
+static void print_value(enum fb_text_option_type type, uint64_t v, char *buf, size_t cap)
 {
 	static const char *const binary[] = {"", "K", "M", "G", "T", "P", "E"};
 	static const char *const decimal[] = {"", "K", "M", "G", "T", "P", "E"};
@@ -45,7 +45,7 @@ static void print_value(enum fb_option_type type, uint64_t v, char *buf, size_t 
 	}
 }
 
-char *fb_option_allowed(const struct fb_option *option, char *buf, size_t cap)
+char *fb_option_allowed(const struct fb_text_option *option, char *buf, size_t cap)
 {
 	static const char *const shapes[] = {
 		[FB_OPTION_STRING] = "a text",
@@ -86,7 +86,7 @@ char *fb_option_allowed(const struct fb_option *option, char *buf, size_t cap)
 	return buf;
 }
 
-static int bad_value(const struct fb_option *option, const char *value, const char *object)
+static int bad_value(const struct fb_text_option *option, const char *value, const char *object)
 {
 	char allowed[512], hint[96] = "";
 	const char *near = option->type == FB_OPTION_CHOICE ? fb_nearest(value, option->choices) : NULL;
@@ -98,7 +98,7 @@ static int bad_value(const struct fb_option *option, const char *value, const ch
 	return -EINVAL;
 }
 
-static int bad_key(const struct fb_option *table, const char *key, const char *object)
+static int bad_key(const struct fb_text_option *table, const char *key, const char *object)
 {
 	const char *names[NAMES_MAX + 1], *near;
 	char list[512] = "";
@@ -119,14 +119,14 @@ static int bad_key(const struct fb_option *table, const char *key, const char *o
 	return -EINVAL;
 }
 
-static bool in_limits(const struct fb_option *o, uint64_t v)
+static bool in_limits(const struct fb_text_option *o, uint64_t v)
 {
 	if ((o->min || o->max) && (v < o->min || v > o->max))
 		return false;
 	return !o->power_of_2 || (v && !(v & (v - 1)));
 }
 
-static int set_string(const struct fb_option *o, void *member, const char *value, const char *object)
+static int set_string(const struct fb_text_option *o, void *member, const char *value, const char *object)
 {
 	char *copy, **slot = member;
 
@@ -140,7 +140,7 @@ static int set_string(const struct fb_option *o, void *member, const char *value
 	return 0;
 }
 
-static int set_number(const struct fb_option *o, void *member, const char *value, const char *object)
+static int set_number(const struct fb_text_option *o, void *member, const char *value, const char *object)
 {
 	uint64_t v = 0;
 	int err;
@@ -170,9 +170,9 @@ static int set_number(const struct fb_option *o, void *member, const char *value
 	return 0;
 }
 
-int fb_options_set(const struct fb_option *table, void *target, const char *key, const char *value, const char *object)
+int fb_options_set(const struct fb_text_option *table, void *target, const char *key, const char *value, const char *object)
 {
-	const struct fb_option *o = table;
+	const struct fb_text_option *o = table;
 	void *member;
 
 	while (o->key && strcmp(o->key, key))
@@ -205,7 +205,7 @@ int fb_options_set(const struct fb_option *table, void *target, const char *key,
 	}
 }
 
-int fb_options_apply(const struct fb_option *table, void *target, const char *text, const char *object)
+int fb_options_apply(const struct fb_text_option *table, void *target, const char *text, const char *object)
 {
 	char *copy, *cursor, *item;
 	int err = 0;
@@ -232,7 +232,7 @@ int fb_options_apply(const struct fb_option *table, void *target, const char *te
 	return err;
 }
 
-void fb_options_release(const struct fb_option *table, void *target)
+void fb_options_release(const struct fb_text_option *table, void *target)
 {
 	for (; table->key; table++) {
 		if (table->type == FB_OPTION_STRING) {

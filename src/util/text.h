@@ -48,7 +48,7 @@ const char *fb_nearest(const char *word, const char *const *names);
 char *fb_next_item(char **cursor, char separator);
 
 /* What an option's value may be, and the C type it lands in. */
-enum fb_option_type {
+enum fb_text_option_type {
 	FB_OPTION_STRING,   /* char *, from malloc; fb_options_release() frees it. min/max: length */
 	FB_OPTION_UINT,     /* uint32_t */
 	FB_OPTION_U64,      /* uint64_t */
@@ -61,9 +61,9 @@ enum fb_option_type {
 };
 
 /* A table of them ends with a key of NULL. */
-struct fb_option {
+struct fb_text_option {
 	const char *key;
-	enum fb_option_type type;
+	enum fb_text_option_type type;
 	size_t offset;              /* of the member in the target struct */
 	uint64_t min, max;          /* inclusive; both 0: any */
 	const char *const *choices; /* FB_OPTION_CHOICE: NULL-terminated */
@@ -78,13 +78,13 @@ struct fb_option {
  * option, the value and what is allowed (and the nearest name), and -EINVAL
  * returned (-ENOMEM is possible too); members set before that stay set.
  */
-int fb_options_apply(const struct fb_option *table, void *target, const char *text, const char *object);
+int fb_options_apply(const struct fb_text_option *table, void *target, const char *text, const char *object);
 /* One of them: key and value already apart (a configuration file's line). `value` NULL: the key alone. */
-int fb_options_set(const struct fb_option *table, void *target, const char *key, const char *value, const char *object);
+int fb_options_set(const struct fb_text_option *table, void *target, const char *key, const char *value, const char *object);
 /* Frees the strings. */
-void fb_options_release(const struct fb_option *table, void *target);
+void fb_options_release(const struct fb_text_option *table, void *target);
 /* What a value may be: "512 or a power of 2 up to 4096" … for help and messages. Returns buf. */
-char *fb_option_allowed(const struct fb_option *option, char *buf, size_t cap);
+char *fb_option_allowed(const struct fb_text_option *option, char *buf, size_t cap);
 
 #ifdef __cplusplus
 }
