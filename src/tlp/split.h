@@ -35,29 +35,43 @@ uint32_t pcie_split_completion(uint64_t address, uint32_t left, uint32_t mps, ui
  */
 void pcie_completion_for(const struct pcie_tlp *request, uint16_t completer_id, uint32_t done, uint32_t len,
 			 struct pcie_tlp *cpl);
-/* A completion without data: errors, and writes that are non-posted. */
+/*
+ * A completion without data: errors, and writes that are non-posted. For a read
+ * that fails after `done` of its bytes were sent, the second form.
+ */
 void pcie_completion_status(const struct pcie_tlp *request, uint16_t completer_id, enum pcie_cpl_status status,
 			    struct pcie_tlp *cpl);
+void pcie_completion_status_at(const struct pcie_tlp *request, uint16_t completer_id, enum pcie_cpl_status status,
+			       uint32_t done, struct pcie_tlp *cpl);
 
 /* What came of feeding one completion to an outstanding read. */
 enum pcie_reassembly_result {
 	PCIE_REASSEMBLY_MORE,     /* accepted, others to come */
 	PCIE_REASSEMBLY_DONE,     /* accepted, the read is complete */
-	PCIE_REASSEMBLY_FAILED,   /* error status: the read is over, see `status` */
-	PCIE_REASSEMBLY_MISMATCH, /* wrong byte count, lower address, length or requester: dropped, read unchanged */
+	PCIE_REASSEMBLY_FAILED,   /* the read is over, see `status`; also when all came, but some of it poisoned */
+	/*
+	 * Not the next piece of this read (wrong type, requester, byte count, lower
+	 * address or length, or the read is over): to be dropped, the read is unchanged.
+	 */
+	PCIE_REASSEMBLY_MISMATCH,
 };
 
 /*
  * One outstanding read of `len` bytes at `address` into `buf`. Completions for
  * one tag arrive in address order (2.4.1); the caller finds the reassembly by
- * tag, so different tags may interleave freely.
+ * tag, so different tags may interleave freely. An error completion ends the
+ * read whatever its counts say. BCM is not believed: Byte Count must be what is
+ * left. len 0 is the zero-length read: one completion of one DW, nothing stored.
+ * buf may be NULL to check without storing.
  */
 struct pcie_reassembly {
 	uint64_t address;
 	uint32_t len, done;
 	uint8_t *buf; /* len bytes, the caller's */
 	uint16_t requester_id;
-	enum pcie_cpl_status status;
+	enum pcie_cpl_status status; /* of a failed read: never SC; CA when data was poisoned */
+	bool poisoned;               /* a completion had EP set */
+	bool over;                   /* DONE or FAILED was returned */
 };
 
 void pcie_reassembly_start(struct pcie_reassembly *r, uint16_t requester_id, uint64_t address, uint32_t len, void *buf);

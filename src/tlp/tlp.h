@@ -49,7 +49,7 @@ enum pcie_fc {
 	PCIE_FC_CLASSES
 };
 
-/* 2.2.9, table 2-34 */
+/* 2.2.9, table 2-34. The decoder turns reserved values into UR, as 2.3.2 asks. */
 enum pcie_cpl_status {
 	PCIE_CPL_SC = 0,  /* successful */
 	PCIE_CPL_UR = 1,  /* unsupported request */
@@ -62,6 +62,10 @@ enum { PCIE_ATTR_NS = 1, PCIE_ATTR_RO = 2, PCIE_ATTR_IDO = 4 }; /* 2.2.6.3 */
 /* 2.2.8: message codes */
 enum pcie_msg_code {
 	PCIE_MSG_UNLOCK = 0x00,
+	PCIE_MSG_INVALIDATE_REQUEST = 0x01,    /* ATS, 10.3 */
+	PCIE_MSG_INVALIDATE_COMPLETION = 0x02,
+	PCIE_MSG_PAGE_REQUEST = 0x04,          /* 10.4 */
+	PCIE_MSG_PRG_RESPONSE = 0x05,
 	PCIE_MSG_LTR = 0x10,
 	PCIE_MSG_OBFF = 0x12,
 	PCIE_MSG_PM_ACTIVE_STATE_NAK = 0x14,
@@ -69,7 +73,7 @@ enum pcie_msg_code {
 	PCIE_MSG_PME_TURN_OFF = 0x19,
 	PCIE_MSG_PME_TO_ACK = 0x1b,
 	PCIE_MSG_ASSERT_INTA = 0x20, /* .. 0x23 INTD */
-	PCIE_MSG_DEASSERT_INTA = 0x24,
+	PCIE_MSG_DEASSERT_INTA = 0x24, /* .. 0x27 INTD */
 	PCIE_MSG_ERR_COR = 0x30,
 	PCIE_MSG_ERR_NONFATAL = 0x31,
 	PCIE_MSG_ERR_FATAL = 0x33,
@@ -100,7 +104,13 @@ enum {
 
 /*
  * One TLP. Fields that its type does not have are ignored when encoding and
- * zero after decoding.
+ * zero after decoding (of prefix[], only the first n_prefixes are written).
+ * Bits that the specification reserves are ignored by the decoder (1.1) and
+ * sent as zero.
+ *
+ * Two places overload fields on the wire, not here: with th set, MWr carries st
+ * in the tag's place (tag is ignored and decodes as 0), MRd and AtomicOps carry
+ * it in the byte enables' place (all bytes are then enabled, 2.2.5).
  */
 struct pcie_tlp {
 	enum pcie_tlp_type type;
@@ -111,6 +121,7 @@ struct pcie_tlp {
 	bool td;      /* ECRC present (encode: computed and appended) */
 	bool ep;      /* poisoned */
 	bool th;      /* processing hints present: ph and st */
+	bool ln;      /* lightweight notification: MRd, MWr, CplD; 6.21 */
 	uint8_t ph, st;
 
 	/* Payload or requested length in DW, 1..1024; 0 for TLPs with neither (Cpl, Msg). */
@@ -125,9 +136,10 @@ struct pcie_tlp {
 	uint16_t requester_id; /* bus << 8 | dev << 3 | fn */
 	uint16_t tag;          /* 0..1023; T9 and T8 are used when it is above 255 */
 	uint8_t first_be, last_be;
-	uint64_t address; /* memory, I/O, AtomicOp: DW-aligned bus address. Messages routed by address too. */
+	uint64_t address; /* memory, I/O, AtomicOp: DW-aligned bus address. Messages routed by address: bytes 8..15. */
+	bool nw;          /* translation request (MRd with at 1): no write, 10.2.2 */
 
-	uint16_t completer_id; /* completions: who answers; Cfg and Msg by ID: who is meant */
+	uint16_t completer_id; /* completions: who answers; Cfg, Msg by ID: who is meant (any Msg: bytes 8, 9) */
 	uint16_t reg;          /* Cfg: byte offset 0..4092, DW-aligned */
 
 	enum pcie_cpl_status status;
@@ -137,8 +149,14 @@ struct pcie_tlp {
 
 	uint8_t msg_code;  /* enum pcie_msg_code */
 	uint8_t msg_route; /* enum pcie_msg_route */
-	uint16_t vendor_id;   /* vendor-defined messages */
-	uint32_t vendor_data; /* their bytes 12..15; LTR: snoop and no-snoop latency words */
+	/*
+	 * Messages not routed by address: header bytes 10, 11 and 12..15, whatever
+	 * the code makes of them. Vendor-defined: the vendor's ID and its DW. LTR:
+	 * vendor_data is no-snoop latency << 16 | snoop latency. Codes that have
+	 * no fields there (INTx, PM, ERR, Unlock, Set_Slot_Power_Limit) send zeros.
+	 */
+	uint16_t vendor_id;
+	uint32_t vendor_data;
 
 	/* Prefixes as they stand on the wire, first byte in bits 31:24. 2.2.10 */
 	uint8_t n_prefixes;
@@ -160,7 +178,7 @@ enum pcie_tlp_error {
 	PCIE_TLP_E_CFG_IO_LENGTH, /* Cfg or I/O with Length != 1, TC, Attr, AT or last BE not 0 */
 	PCIE_TLP_E_ATOMIC_LENGTH, /* AtomicOp operand size, or address not aligned to it, 2.2.7 */
 	PCIE_TLP_E_MSG,           /* message with reserved routing or wrong TC, 2.2.8 */
-	PCIE_TLP_E_CPL,           /* completion with a reserved status, or counts that cannot be */
+	PCIE_TLP_E_CPL,           /* completion whose Length, Byte Count and Lower Address contradict each other */
 	PCIE_TLP_E_PREFIX,        /* unknown or misplaced prefix, or too many */
 	PCIE_TLP_E_ECRC,          /* ECRC does not match */
 	PCIE_TLP_E_MPS,           /* payload above the caller's Max_Payload_Size */
@@ -181,8 +199,11 @@ bool pcie_tlp_has_data(enum pcie_tlp_type type);
  */
 enum pcie_tlp_error pcie_tlp_decode(struct pcie_tlp *tlp, const void *buf, size_t len);
 
+/* PCIE_TLP_OK or PCIE_TLP_E_MPS: is the payload within Max_Payload_Size (bytes)? 2.2.2 */
+enum pcie_tlp_error pcie_tlp_check_mps(const struct pcie_tlp *tlp, unsigned mps);
+
 /*
- * Bytes that pcie_tlp_encode() would write; 0 when a field is out of range.
+ * Bytes that pcie_tlp_encode() would write; 0 when it would refuse.
  */
 size_t pcie_tlp_size(const struct pcie_tlp *tlp);
 
@@ -207,12 +228,20 @@ char *pcie_tlp_describe(const struct pcie_tlp *tlp, char *buf, size_t cap);
 bool pcie_tlp_set_pasid(struct pcie_tlp *tlp, uint32_t pasid, bool priv, bool exec);
 bool pcie_tlp_get_pasid(const struct pcie_tlp *tlp, uint32_t *pasid, bool *priv, bool *exec);
 
-/* ECRC over an encoded TLP without its ECRC, 2.7.1 (variant bits set as the rule says). */
+/*
+ * ECRC over an encoded TLP without its ECRC, 2.7.1: variant bits count as set,
+ * local prefixes do not count. The TLP digest as it stands on the wire, first
+ * byte in bits 31:24. 0 when buf ends inside its prefixes or first DW.
+ */
 uint32_t pcie_tlp_ecrc(const void *buf, size_t len);
 
 /* Byte enables for the `len` bytes at `address` (2.2.5); sets length, first_be, last_be and the aligned address. */
 void pcie_tlp_set_range(struct pcie_tlp *tlp, uint64_t address, uint32_t len);
-/* The opposite: first enabled byte's address and the number of bytes from it to the last enabled one (0 for BE 0). */
+/*
+ * The opposite: first enabled byte's address and the number of bytes from it to
+ * the last enabled one (0 for BE 0). Cfg: address is the register's byte offset.
+ * AtomicOps: the operand at the target (CAS: half its payload). Other types: 0, 0.
+ */
 void pcie_tlp_get_range(const struct pcie_tlp *tlp, uint64_t *address, uint32_t *len);
 
 #ifdef __cplusplus
