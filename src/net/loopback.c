@@ -26,7 +26,7 @@ enum {
 };
 
 struct record {
-	uint32_t len;
+	_Alignas(64) uint32_t len;
 	struct fb_net_addr from;
 };
 _Static_assert(RING % sizeof(struct record) == 0, "a record never straddles the ring's end");
