@@ -78,7 +78,7 @@ static enum pcie_tlp_error decode_memory(struct pcie_tlp *tlp, const uint8_t *p,
 			}
 		}
 	}
-	if (kind == KIND_READ && tlp->at == 1)
+	if (kind == KIND_READ && tlp->at == 1 && !tlp->th)
 		tlp->nw = low & 1;
 
 	if (dw4 && tlp->address >> 32 == 0)

@@ -169,7 +169,7 @@ enum pcie_tlp_error pcie_msg_check(const struct pcie_tlp *tlp)
 {
 	struct msg_rule rule = msg_rule(tlp->msg_code);
 
-	if (!(rule.routes >> tlp->msg_route & 1) || (rule.tc0 && tlp->tc != 0) ||
+	if (tlp->msg_route > PCIE_ROUTE_GATHER || !(rule.routes >> tlp->msg_route & 1) || (rule.tc0 && tlp->tc != 0) ||
 	    !(rule.forms & (tlp->type == PCIE_TLP_MSGD ? MSGD : MSG)))
 		return PCIE_TLP_E_MSG;
 	if (tlp->msg_code == PCIE_MSG_SET_SLOT_POWER_LIMIT && tlp->length != 1)

@@ -8,6 +8,7 @@
 #define FARBUS_TESTS_TLP_TESTING_H
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tlp/split.h"
@@ -21,6 +22,23 @@ static inline uint64_t test_rnd(uint64_t *state)
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
 	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
 	return z ^ z >> 31;
+}
+
+/* Hex with spaces, and then so many zeros. Returns the number of bytes. */
+static inline size_t test_unhex(const char *hex, size_t zeros, uint8_t *out)
+{
+	size_t n = 0;
+	unsigned byte;
+
+	for (; *hex; hex++) {
+		if (*hex == ' ')
+			continue;
+		if (sscanf(hex++, "%2x", &byte) != 1)
+			abort();
+		out[n++] = (uint8_t)byte;
+	}
+	memset(out + n, 0, zeros);
+	return n + zeros;
 }
 
 /* NULL when equal, else the first field that differs. Payloads are compared by content. */
