@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "control/describe.h"
+#include "daemon.h"
+#include "devices/models.h"
+#include "endpoint/endpoint.h"
+#include "identity.h"
+#include "model-help.h"
+#include "util/log.h"
+
+struct box_options {
+	char *listen;
+	struct cli_list devices;
+	uint64_t stop_ns;
+};
+#define M(member) offsetof(struct box_options, member)
+
+static const struct cli_option box_table[] = {
+	{.value = {"listen", FB_OPTION_STRING, M(listen), 1, 128, .help =
+		"where roots find this box: udp:ADDR:PORT,\nudp:[ADDR]:PORT; port 0 takes a free one"},
+	 .argument = "ADDRESS"},
+	{.value = {"device", FB_OPTION_STRING, M(devices), .help =
+		"a function: MODEL,id=NAME[,OPTION=VALUE…]; repeats;\n\"help\" lists the models, \"MODEL,help\" its options"},
+	 .kind = CLI_LIST, .argument = "SPEC"},
+	{.value = {"stop-time", FB_OPTION_DURATION, M(stop_ns), 0, 3600000000000, .help =
+		"on SIGTERM, wait so long for requests in flight"},
+	 .argument = "TIME", .shown = "10s"},
+	{.value = {.key = NULL}},
+};
+
+struct box_program {
+	struct daemon daemon;
+	struct fb_box *box;
+	struct box_options options;
+	struct fb_link_identity self;
+};
+
+static json_t *verb_ls(void *arg, const json_t *request, struct fb_control_call *call)
+{
+	struct box_program *p = arg;
+
+	return daemon_describe(&p->daemon, fb_describe_box_ls(p->box, json_object_get(request, "ids")), &p->self, false);
+}
+
+static json_t *verb_stats(void *arg, const json_t *request, struct fb_control_call *call)
+{
+	struct box_program *p = arg;
+
+	return daemon_describe(&p->daemon, fb_describe_box_stats(p->box, json_object_get(request, "ids")), &p->self, true);
+}
+
+static const struct fb_control_verb verbs[] = {{"ls", verb_ls}, {"stats", verb_stats}, {NULL, NULL}};
+
+static void stop(void *arg)
+{
+	struct box_program *p = arg;
+
+	fb_box_stop(p->box, p->options.stop_ns, daemon_quit, &p->daemon);
+}
+
+static int serve(struct box_program *p, const struct daemon_options *common)
+{
+	struct fb_box_config config = {
+		.models = fb_models, .devices = (const char *const *)p->options.devices.items, .group = common->group};
+	char local[96];
+	int status = EXIT_FAILED;
+
+	if (identity_make(&p->self, common->node, "box", p->options.listen) < 0)
+		return EXIT_USAGE;
+	if (daemon_init(&p->daemon, "box", common, stop, p) < 0)
+		return EXIT_FAILED;
+	daemon_carrier(common, &config.carrier);
+	config.carrier.listen = p->options.listen;
+	config.carrier.self = p->self;
+	if (fb_box_new(&p->box, p->daemon.loop, &config) < 0)
+		goto fini_daemon;
+	if (daemon_open_control(&p->daemon, common, verbs) < 0)
+		goto free_box;
+	daemon_ready(&p->daemon, "listening on %s; %u function%s",
+		     fb_carrier_local(fb_box_carrier(p->box), local, sizeof(local)), fb_box_functions(p->box),
+		     fb_box_functions(p->box) == 1 ? "" : "s");
+	status = daemon_run(&p->daemon);
+
+free_box:
+	fb_box_free(p->box);
+fini_daemon:
+	daemon_fini(&p->daemon);
+	return status;
+}
+
+static int check(const struct box_options *o)
+{
+	if (!o->listen)
+		fb_error("box", "--listen is missing: where do roots find this box? For example --listen udp:0.0.0.0:7000");
+	else if (!o->devices.n)
+		fb_error("box", "--device is missing: what is to be offered? \"--device help\" lists the models");
+	else
+		return 0;
+	return -EINVAL;
+}
+
+int cmd_box(int argc, char **argv)
+{
+	struct box_program p = {.options = {.stop_ns = 10000000000ull}};
+	struct daemon_options common = DAEMON_DEFAULTS;
+	struct cli cli = {
+		.command = "box",
+		.usage = "--listen ADDRESS --device SPEC… [OPTION…]",
+		.about = "Offers PCIe functions, made in software, to roots on the network.",
+		.groups = {{"The box", box_table, &p.options}, {"Common options", daemon_option_table, &common}},
+	};
+	int err, status = EXIT_USAGE;
+
+	err = daemon_parse(&cli, &common, argc, argv);
+	if (err == 0)
+		err = model_help("box", &p.options.devices);
+	if (err == 0)
+		err = check(&p.options);
+	if (err == 0)
+		status = serve(&p, &common);
+	else if (err > 0)
+		status = 0;
+	cli_release(&cli);
+	return status;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A command is one file, cmd-<verb>.c, and one line in the table of main.c.
+ * argv[0] is the command's own name. Exit status: 0; 1: it failed; 2: the
+ * command line or the configuration is wrong. One line on stderr has said why.
+ */
+#ifndef FARBUS_PROGRAMS_COMMAND_H
+#define FARBUS_PROGRAMS_COMMAND_H
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+int cmd_box(int argc, char **argv);
+int cmd_root(int argc, char **argv);
+int cmd_ls(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
+int cmd_plug(int argc, char **argv);
+int cmd_unplug(int argc, char **argv);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/models.h"
+#include "endpoint/endpoint.h"
+#include "model-help.h"
+#include "util/log.h"
+#include "util/text.h"
+
+static const char *const type_words[] = {
+	[FB_OPT_STRING] = "TEXT", [FB_OPT_U32] = "N",	  [FB_OPT_U64] = "N",
+	[FB_OPT_SIZE] = "SIZE",	  [FB_OPT_BOOL] = "on|off", [FB_OPT_CHOICE] = "",
+};
+_Static_assert(sizeof(type_words) / sizeof(type_words[0]) == FB_OPT_CHOICE + 1, "a word for each type");
+
+/* What every model has: the endpoint runtime reads these (endpoint.h). */
+static const struct fb_option common[] = {
+	{.name = "id", .type = FB_OPT_STRING, .required = true, .help = "name of the function, 1 to 31 of A-Z a-z 0-9 . _ -"},
+	{.name = "irq-coalesce", .type = FB_OPT_STRING, .unit = "time", .def = "0", .help = "join the interrupts of a vector that come within it"},
+	{.name = "msi", .type = FB_OPT_BOOL, .def = "on", .help = "offer the MSI capability"},
+	{.name = "msix", .type = FB_OPT_BOOL, .def = "on", .help = "offer the MSI-X capability"},
+	{.name = "completion-timeout", .type = FB_OPT_STRING, .unit = "time", .help = "for DMA reads, 50ms to 64s"},
+};
+
+static void print_option(const struct fb_option *o)
+{
+	char left[96];
+	size_t used;
+
+	snprintf(left, sizeof(left), "  %s=%s", o->name, o->unit && o->type == FB_OPT_STRING ? "TIME" : type_words[o->type]);
+	for (const char *const *c = o->type == FB_OPT_CHOICE ? o->choices : NULL; c && *c; c++) {
+		used = strlen(left);
+		snprintf(left + used, sizeof(left) - used, "%s%s", c == o->choices ? "" : "|", *c);
+	}
+	printf("%-27s %s", left, o->help ? o->help : "");
+	if (o->unit && o->type != FB_OPT_STRING)
+		printf(", in %s", o->unit);
+	if (o->max && (o->type == FB_OPT_U32 || o->type == FB_OPT_U64 || o->type == FB_OPT_SIZE))
+		printf(", %llu to %llu", (unsigned long long)o->min, (unsigned long long)o->max);
+	if (o->required)
+		printf(" (required)");
+	else if (o->def)
+		printf(" (%s)", o->def);
+	printf("\n");
+}
+
+static void print_model(const struct fb_model *m)
+{
+	printf("%s: %s\n\nOptions of every model:\n", m->name, m->summary);
+	for (unsigned i = 0; i < sizeof(common) / sizeof(common[0]); i++)
+		print_option(&common[i]);
+	if (m->n_options)
+		printf("\nOptions of %s:\n", m->name);
+	for (unsigned i = 0; i < m->n_options; i++)
+		print_option(&m->options[i]);
+}
+
+static bool has_word(const char *spec, const char *word)
+{
+	char *copy = strdup(spec), *cursor = copy, *item;
+	bool found = false;
+
+	while (copy && (item = fb_next_item(&cursor, ',')))
+		found |= !strcmp(item, word);
+	free(copy);
+	return found;
+}
+
+static int help_for(const char *object, const char *spec)
+{
+	char name[32];
+	const struct fb_model *m;
+
+	if (!strcmp(spec, "help")) {
+		for (const struct fb_model *const *p = fb_models; *p; p++)
+			printf("%-10s %s\n", (*p)->name, (*p)->summary);
+		printf("\"--device NAME,help\" lists the options of a model.\n");
+		return 1;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(spec, ","), spec);
+	m = fb_model_find(fb_models, name);
+	if (!m) {
+		fb_error(object, "--device %s: no model \"%s\"; \"--device help\" lists them", spec, name);
+		return -EINVAL;
+	}
+	print_model(m);
+	return 1;
+}
+
+int model_help(const char *object, const struct cli_list *devices)
+{
+	for (unsigned i = 0; i < devices->n; i++) {
+		if (has_word(devices->items[i], "help"))
+			return help_for(object, devices->items[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/client.h"
+#include "control/control.h"
+#include "util/loop.h"
+
+enum {
+	ANSWER_MAX = 64 * 1024 * 1024, /* a thousand functions with all counters are about 4 MiB */
+	SOCKETS_MAX = 1024,
+};
+
+static int fail(char **error, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int fail(char **error, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(error, fmt, ap) < 0)
+		*error = strdup(strerror(-err));
+	va_end(ap);
+	return err;
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd, err;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(addr.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* 1: ready, 0: the time is over, -errno. */
+static int wait_for(int fd, short events, uint64_t deadline_ns)
+{
+	for (;;) {
+		struct pollfd p = {.fd = fd, .events = events};
+		uint64_t now = fb_clock_ns();
+		uint64_t ms;
+		int n;
+
+		if (now >= deadline_ns)
+			return 0;
+		ms = (deadline_ns - now) / 1000000 + 1;
+		n = poll(&p, 1, ms > 1000000 ? 1000000 : (int)ms);
+		if (n > 0)
+			return 1;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+	}
+}
+
+static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns)
+{
+	while (len) {
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+		int ready;
+
+		if (n >= 0) {
+			data += n;
+			len -= (size_t)n;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return -errno;
+		ready = wait_for(fd, POLLOUT, deadline_ns);
+		if (ready <= 0)
+			return ready ? ready : -ETIMEDOUT;
+	}
+	return 0;
+}
+
+struct lines {
+	int fd;
+	char *buf;
+	size_t len, cap, scanned;
+};
+
+/* The next line, NUL-terminated in place, its size in *len. 0 or -errno. */
+static int next_line(struct lines *in, uint64_t deadline_ns, size_t *len)
+{
+	for (;;) {
+		char *end = in->len > in->scanned ? memchr(in->buf + in->scanned, '\n', in->len - in->scanned) : NULL;
+		ssize_t n;
+		int ready;
+
+		if (end) {
+			*len = (size_t)(end - in->buf);
+			*end = '\0';
+			return 0;
+		}
+		in->scanned = in->len;
+		if (in->len == in->cap) {
+			size_t cap = in->cap ? in->cap * 2 : 16384;
+			char *grown = cap > ANSWER_MAX ? NULL : realloc(in->buf, cap);
+
+			if (!grown)
+				return cap > ANSWER_MAX ? -EMSGSIZE : -ENOMEM;
+			in->buf = grown;
+			in->cap = cap;
+		}
+		ready = wait_for(in->fd, POLLIN, deadline_ns);
+		if (ready <= 0)
+			return ready ? ready : -ETIMEDOUT;
+		n = recv(in->fd, in->buf + in->len, in->cap - in->len, 0);
+		if (n == 0)
+			return -ECONNRESET;
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		if (n > 0)
+			in->len += (size_t)n;
+	}
+}
+
+static void take_line(struct lines *in, size_t len)
+{
+	in->len -= len + 1;
+	memmove(in->buf, in->buf + len + 1, in->len);
+	in->scanned = 0;
+}
+
+static int code_number(const char *name)
+{
+	static const int codes[] = {EACCES,	  EAGAIN, EBADMSG,  EBUSY,	 EINVAL, EIO,	    EMSGSIZE,	ENOENT,
+				    ENOMEM,	  ENOSYS, ENOTCONN, ENOTSUP, EPERM,  ESHUTDOWN, ETIMEDOUT, ECANCELED,
+				    ECONNREFUSED, ENODEV, EEXIST,   EPROTO};
+
+	for (unsigned i = 0; name && i < sizeof(codes) / sizeof(codes[0]); i++) {
+		if (!strcmp(name, strerrorname_np(codes[i])))
+			return -codes[i];
+	}
+	return -EIO;
+}
+
+static int read_answer(struct lines *in, const char *path, uint64_t deadline_ns,
+		       void (*progress)(void *arg, const char *text), void *arg, json_t **result, char **error)
+{
+	for (;;) {
+		size_t len;
+		int err = next_line(in, deadline_ns, &len);
+		json_t *line, *ok;
+		const char *text;
+
+		if (err == -ETIMEDOUT)
+			return fail(error, err, "%s: no answer in time", path);
+		if (err == -ECONNRESET)
+			return fail(error, err, "%s: the daemon closed the connection", path);
+		if (err)
+			return fail(error, err, "%s: %s", path, strerror(-err));
+		line = json_loadb(in->buf, len, 0, NULL);
+		take_line(in, len);
+		ok = json_object_get(line, "ok");
+		text = json_string_value(json_object_get(line, "progress"));
+		if (json_is_true(ok)) {
+			*result = json_incref(json_object_get(line, "result"));
+			json_decref(line);
+			return *result ? 0 : fail(error, -EPROTO, "%s: an answer without a result", path);
+		}
+		if (json_is_false(ok)) {
+			const char *why = json_string_value(json_object_get(line, "error"));
+
+			err = fail(error, code_number(json_string_value(json_object_get(line, "code"))), "%s",
+				   why ? why : "refused without a reason");
+			json_decref(line);
+			return err;
+		}
+		if (!text) {
+			json_decref(line);
+			return fail(error, -EPROTO, "%s: what answers there is not a farbus daemon", path);
+		}
+		if (progress)
+			progress(arg, text);
+		json_decref(line);
+	}
+}
+
+int fb_control_ask(const char *path, const json_t *request, uint64_t timeout_ns,
+		   void (*progress)(void *arg, const char *text), void *arg, json_t **result, char **error)
+{
+	uint64_t deadline = fb_clock_ns() + timeout_ns;
+	struct lines in = {0};
+	char *text;
+	size_t len;
+	int err;
+
+	in.fd = connect_to(path);
+	if (in.fd < 0)
+		return fail(error, in.fd, "%s: %s", path,
+			    in.fd == -ECONNREFUSED ? "no daemon listens there" : strerror(-in.fd));
+	text = json_dumps(request, JSON_COMPACT);
+	if (!text) {
+		close(in.fd);
+		return fail(error, -EINVAL, "%s: the request is not UTF-8", path);
+	}
+	len = strlen(text);
+	text[len] = '\n'; /* over the NUL: it is sent by length */
+	err = send_all(in.fd, text, len + 1, deadline);
+	free(text);
+	if (err)
+		err = fail(error, err, "%s: %s", path, strerror(-err));
+	else
+		err = read_answer(&in, path, deadline, progress, arg, result, error);
+	free(in.buf);
+	close(in.fd);
+	return err;
+}
+
+static int is_socket_name(const struct dirent *d)
+{
+	size_t n = strlen(d->d_name);
+
+	return n > 5 && !strcmp(d->d_name + n - 5, ".sock");
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void look_in(const char *dir, char **list, unsigned *n)
+{
+	struct dirent **names;
+	int found = scandir(dir, &names, is_socket_name, NULL);
+
+	for (int i = 0; i < found; i++) {
+		char *path = NULL;
+		int fd;
+
+		if (*n < SOCKETS_MAX && asprintf(&path, "%s/%s", dir, names[i]->d_name) > 0) {
+			fd = connect_to(path);
+			if (fd >= 0)
+				close(fd);
+			if (fd == -ECONNREFUSED) /* its daemon was killed */
+				unlink(path);
+			if (fd >= 0 || fd == -EAGAIN || fd == -EACCES)
+				list[(*n)++] = path;
+			else
+				free(path);
+		}
+		free(names[i]);
+	}
+	if (found >= 0)
+		free(names);
+}
+
+int fb_control_find(char ***out)
+{
+	char dirs[FB_CONTROL_DIRS_MAX][FB_CONTROL_PATH_MAX];
+	char **list = calloc(SOCKETS_MAX + 1, sizeof(*list));
+	unsigned n_dirs = fb_control_dirs(dirs), n = 0;
+
+	if (!list)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n_dirs; i++)
+		look_in(dirs[i], list, &n);
+	qsort(list, n, sizeof(*list), by_name);
+	*out = list;
+	return 0;
+}
+
+void fb_control_free_list(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
