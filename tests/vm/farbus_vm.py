@@ -597,7 +597,7 @@ class Vm:
                  devices=(), drives=(), args=(), modules=("nvme",), append="", wait=True):
         qemu = VM_PARTS / "qemu-system-x86_64"
         if not qemu.exists() or not (VM_PARTS / "guest").exists():
-            raise Skip("QEMU and the guest are not made yet: ./dev build, or tools/guest/make.py")
+            raise Skip("QEMU and the guest are not made yet: tools/guest/make.py makes them")
         self.t = t
         self.name = t.unique(name)
         self.console = t.logs / f"{self.name}.console.log"

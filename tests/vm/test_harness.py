@@ -85,7 +85,7 @@ def test_guest_tools(t):
         vm.run(f"fio --name=a --filename=/dev/nvme0n1 --ioengine={engine} --direct=1 --rw=randread --bs=4k "
                "--iodepth=8 --io_size=256k --size=16M", timeout=60)
     for command in ("iperf3 --version", "ip -V", "ping -c1 127.0.0.1", "ethtool --version", "smartctl --version",
-                    "hdparm -V", "nbd-client -V", "awk 'BEGIN {exit 0}'", "sh -c true", "ps", 
+                    "hdparm -V", "nbd-client -V", "awk 'BEGIN {exit 0}'", "sh -c true", "ps",
                     "modprobe -a virtio_net nbd loop sg igbvf", "blkdiscard -V", "debugfs -V", "setpci --version"):
         vm.run(command)
     vm.quit()

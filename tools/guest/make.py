@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes what the VM tests run in, once, under build/vm:
 
   qemu-system-x86_64   wrappers: QEMU with vfio-user-pci, the host's own if it is new enough, else a trixie root's
