@@ -84,7 +84,7 @@ struct fb_net_ops {
 	 */
 	unsigned (*send)(struct fb_net *net, const struct fb_net_addr *to, const struct fb_dgram *v, unsigned n);
 
-	/* Largest datagram that leaves unfragmented towards `to`, as far as this host knows. */
+	/* Largest datagram that leaves unfragmented towards `to`, as far as this host knows. 0: nobody can be there. */
 	uint32_t (*mtu)(struct fb_net *net, const struct fb_net_addr *to);
 
 	const struct fb_net_stats *(*stats)(struct fb_net *net);

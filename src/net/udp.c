@@ -674,7 +674,7 @@ void fb_net_udp_set_offload(struct fb_net *net, bool gso, bool gro)
 	set_flag(u->fd, SOL_UDP, UDP_GRO, gro);
 }
 
-/* Asks a socket connected to the peer, since only the route to it knows. */
+/* Asks a socket connected to the peer, since only the route to it knows. 0: no peer can be there (port 0). */
 static uint32_t udp_mtu(struct fb_net *net, const struct fb_net_addr *to)
 {
 	struct sockaddr_in6 name;
@@ -683,7 +683,7 @@ static uint32_t udp_mtu(struct fb_net *net, const struct fb_net_addr *to)
 	int fd, mtu = 0, headers = v6 ? IPV6_HEADERS : IPV4_HEADERS;
 	socklen_t size = sizeof(mtu);
 
-	if (!len)
+	if (!len || !name.sin6_port)
 		return 0;
 	fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)

@@ -19,6 +19,7 @@ extern "C" {
 #endif
 
 enum fb_log_level {
+	FB_LOG_NONE = -1, /* as a level to set: silence, for fuzzers */
 	FB_LOG_ERROR,
 	FB_LOG_WARN,
 	FB_LOG_INFO, /* the default */
