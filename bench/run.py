@@ -1,0 +1,227 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""./dev bench [SECTION...] [--reps N] [--seconds N] [--json FILE]
+
+Sections:
+  mmio   register read round trip and posted writes through root and box, without a VM
+  dma    DMA goodput between two network namespaces, and small reads
+  fio    NVMe in a guest, beside QEMU's own NVMe and NBD over the same wire
+  loss   DMA at 1 % loss, beside the same without loss
+
+Every figure stands beside a named peer, measured in turns with it in the same run; bench/README.md says how the peers
+are chosen. The table goes to the terminal, samples and all to build/bench/<sections>.json.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP / "tests" / "vm"))
+sys.path.insert(0, str(TOP / "bench"))
+
+import farbus_vm
+from farbus_vm import Failure, Test, wait_for
+from report import Row, table, write_json
+
+PROGRAMS = pathlib.Path(os.environ.get("FARBUS_BUILD", TOP / "build")) / "bench"
+
+
+def program_json(*argv, ns=None, timeout=120):
+    """Runs a program that prints one JSON object."""
+    command = (["ip", "netns", "exec", ns.name] if ns else []) + [str(word) for word in argv]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    if done.returncode:
+        raise Failure(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+class Path:
+    """A dmagen function on a box in net.iobox, offered by a root in net.host."""
+
+    def __init__(self, t, net, poll_us=0, fault=None, args=()):
+        port = 4800 + len(t._processes)
+        address = f"udp:{net.iobox.addr}:{port}"
+        self.net = net
+        self.box = t.start([PROGRAMS / "dmagen", address, poll_us, *([fault] if fault else [])], ns=net.iobox.name)
+        self.root = t.root(net, connect=address,
+                           args=["--poll-us", poll_us, *(["--fault", fault] if fault else []), *args])
+        self.socket = self.root.socket("dmagen0")
+
+    def run(self, *argv):
+        return program_json(PROGRAMS / "path", self.socket, *argv, ns=self.net.host)
+
+    def end(self):
+        self.root.process.end()
+        self.box.end()
+
+
+def iperf3(t, net, seconds):
+    """TCP goodput from iobox to host, Gb/s."""
+    server = t.start(["iperf3", "-s", "-1", "-p", 5999], ns=net.host.name)
+    wait_for(lambda: b":176F" in subprocess.run(["ip", "netns", "exec", net.host.name, "cat", "/proc/net/tcp", "/proc/net/tcp6"],
+                                               capture_output=True).stdout, 5, "iperf3 to listen")
+    result = program_json("iperf3", "-c", net.host.addr, "-p", 5999, "-t", seconds, "-J", ns=net.iobox)
+    server.wait(5)
+    return result["end"]["sum_received"]["bits_per_second"] / 1e9
+
+
+def bench_mmio(t, rows, options):
+    net = t.net()
+    count = 20000
+    for poll_us, spin, label in ((1000, ["spin"], "polling"), (0, [], "sleeping")):
+        path = Path(t, net, poll_us)
+        port = 5000 + poll_us
+        t.start([PROGRAMS / "pingpong", "udp-server", net.iobox.addr, port, 64, *spin], name="echo", ns=net.iobox.name)
+        echo = t._processes[-1]
+        read = Row("mmio", f"read p50, {label}", "us", "UDP + unix socket round trips", True, 3 if poll_us else None)
+        tail = Row("mmio", f"read p99, {label}", "us", "UDP + unix socket round trips, p99", True)
+        write = Row("mmio", f"posted writes, {label}", "1/s", "read round trips a second")
+        for _ in range(options.reps):
+            echo.cont()
+            udp = program_json(PROGRAMS / "pingpong", "udp-client", net.iobox.addr, port, 64, count, *spin, ns=net.host)
+            echo.stop()  # a spinning server would take a core from what comes next
+            unix = program_json(PROGRAMS / "pingpong", "unix", 64, count, *spin)
+            ours = path.run("mmio-read", count, *spin)
+            read.add(ours["p50_ns"] / 1e3, (udp["p50_ns"] + unix["p50_ns"]) / 1e3)
+            tail.add(ours["p99_ns"] / 1e3, (udp["p99_ns"] + unix["p99_ns"]) / 1e3)
+            write.add(path.run("mmio-write", count * 5)["per_second"], 1e9 / ours["mean_ns"])
+        rows += [read, tail, write]
+        echo.cont()
+        echo.end()
+        path.end()
+
+
+def bench_dma(t, rows, options):
+    net = t.net()
+    path = Path(t, net, options.poll_us)
+    single = Path(t, net, options.poll_us, args=["--one-tlp-a-datagram"])
+    ops = 20000
+    write = Row("dma", "write, 128 KiB operations", "Gb/s", "iperf3 TCP", mark=0.40)
+    read = Row("dma", "read, 128 KiB operations", "Gb/s", "iperf3 TCP", mark=0.25)
+    write1 = Row("dma", "write, 256 B operations", "1/s", "one TLP a datagram")
+    small = Row("dma", "64 B reads, depth 32", "1/s", "one TLP a datagram")
+    alone = Row("dma", "64 B reads, depth 1", "1/s", "one TLP a datagram")
+    for _ in range(options.reps):
+        tcp = iperf3(t, net, options.seconds)
+        write.add(path.run("dma-write", 131072, 8, ops)["gbit_per_second"], tcp)
+        read.add(path.run("dma-read", 131072, 8, ops)["gbit_per_second"], tcp)
+        for row, argv in ((write1, ("dma-write", 256, 64, 200000)), (small, ("dma-read", 64, 32, 200000)),
+                          (alone, ("dma-read", 64, 1, 20000))):
+            row.add(path.run(*argv)["ops_per_second"], single.run(*argv)["ops_per_second"])
+    rows += [write, read, write1, small, alone]
+    path.end()
+    single.end()
+
+
+def bench_loss(t, rows, options):
+    net = t.net()
+    clean = Path(t, net, options.poll_us)
+    lossy = Path(t, net, options.poll_us, fault="drop=1%,seed=7")
+    for verb in ("dma-write", "dma-read"):
+        row = Row("loss", f"{verb} at 1 % drop both ways", "Gb/s", "the same without loss", mark=0.30)
+        for _ in range(options.reps):
+            row.add(*(path.run(verb, 131072, 8, 10000)["gbit_per_second"] for path in (lossy, clean)))
+        rows.append(row)
+    clean.end()
+    lossy.end()
+
+
+FIO = (("4 KiB random read QD1", "randread", "4k", 1), ("4 KiB random write QD1", "randwrite", "4k", 1),
+       ("4 KiB random read QD32", "randread", "4k", 32), ("4 KiB random write QD32", "randwrite", "4k", 32),
+       ("128 KiB sequential read QD8", "read", "128k", 8), ("128 KiB sequential write QD8", "write", "128k", 8))
+
+
+def fio(vm, device, rw, size, depth, seconds):
+    """(operations or bytes a second, mean completion latency in us) of one run in the guest."""
+    out = vm.run(f"fio --name=b --filename={device} --ioengine=libaio --direct=1 --rw={rw} --bs={size} --iodepth={depth}"
+                 f" --time_based --runtime={seconds} --ramp_time=1 --output-format=json", timeout=seconds + 60)
+    job = json.loads(out[out.index("{"):])["jobs"][0]
+    side = job["read" if "read" in rw else "write"]
+    return side["iops"], side["bw_bytes"] / 1e6, side["clat_ns"]["mean"] / 1e3
+
+
+def bench_fio(t, rows, options):
+    """The same image size on the same file system, O_DIRECT everywhere: farbus and qemu-nbd in iobox, QEMU's NVMe in
+    QEMU itself."""
+    net = t.net()
+    directory = TOP / "build" / "bench"  # a disk: the temporary directory may be memory
+    images = {}
+    for name in ("farbus", "local", "nbd"):
+        images[name] = directory / f"{name}.{os.getpid()}.img"
+        t.defer(images[name].unlink, missing_ok=True)
+        with open(images[name], "wb") as file:
+            block = os.urandom(1 << 20)
+            for _ in range(512):
+                file.write(block)
+            os.fsync(file.fileno())
+    t.start([farbus_vm.VM_PARTS / "qemu-nbd", "--persistent", "--cache=none", "--aio=io_uring", "--shared=4",
+             "--bind", net.iobox.addr, "--port", 10809, "--format", "raw", images["nbd"]], name="nbd", ns=net.iobox.name)
+    wait_for(lambda: b":2A39" in subprocess.run(["ip", "netns", "exec", net.iobox.name, "cat", "/proc/net/tcp"],
+                                               capture_output=True).stdout, 10, "qemu-nbd to listen")
+    t.box(net, f"nvme,id=ssd0,file={images['farbus']}", args=["--poll-us", options.poll_us])
+    vm = t.vm(net=net, modules=("nvme", "virtio_blk"),
+              drives=[f"if=none,id=local,format=raw,cache=none,aio=io_uring,file={images['local']}",
+                      f"if=none,id=nbd,format=raw,cache=none,file=nbd://{net.iobox.addr}:10809"],
+              devices=[{"driver": "nvme", "serial": "local", "drive": "local"},
+                       {"driver": "virtio-blk-pci", "drive": "nbd"}])
+    local = vm.until("ls /dev/nvme?n1", 20).strip()
+    t.root(net, vm=vm, args=["--poll-us", options.poll_us])
+    ours = vm.until(f"ls /dev/nvme?n1 | grep -v {local}", 60, "the farbus drive to be plugged").strip()
+    for what, rw, size, depth in FIO:
+        sequential = size == "128k"
+        quick = depth == 1
+        unit = "us" if quick else "MB/s" if sequential else "1/s"
+        mark = 2 if quick else 0.5 if rw == "read" else None
+        beside_local = Row("fio", what, unit, "QEMU's in-process NVMe", quick, mark)
+        beside_nbd = Row("fio", what, unit, "NBD (qemu-nbd, virtio-blk)", quick, 1)
+        for _ in range(options.reps):
+            figures = [fio(vm, device, rw, size, depth, options.seconds)[2 if quick else 1 if sequential else 0]
+                       for device in (ours, local, "/dev/vda")]
+            beside_local.add(figures[0], figures[1])
+            beside_nbd.add(figures[0], figures[2])
+        rows += [beside_local, beside_nbd]
+        t.log(table([beside_local, beside_nbd]).split("\n", 1)[1])
+    vm.check()
+
+
+SECTIONS = {"mmio": bench_mmio, "dma": bench_dma, "fio": bench_fio, "loss": bench_loss}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; default: all")
+    parser.add_argument("--reps", type=int, default=5, help="turns for each figure (default 5)")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one timed run (default 3)")
+    parser.add_argument("--poll-us", type=int, default=50, help="polling of root and box where it is not the subject")
+    parser.add_argument("--json", type=pathlib.Path, help="where the samples go")
+    options = parser.parse_args()
+    unknown = [name for name in options.sections if name not in SECTIONS]
+    if unknown:
+        parser.error(f"no section {unknown[0]}; there are {', '.join(SECTIONS)}")
+    sections = options.sections or list(SECTIONS)
+    farbus_vm.stop_on_signals()
+    path = options.json or TOP / "build" / "bench" / f"{'-'.join(sections)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, failed = [], []
+    for name in sections:
+        with Test(f"bench-{name}") as t:
+            t.log(f"{name}: {options.reps} turns")
+            try:
+                SECTIONS[name](t, rows, options)
+            except Failure as error:
+                failed.append(name)
+                print(f"FAILED: {name}: {error}\n{t.tails()}", flush=True)
+    if rows:
+        print(table(rows))
+        write_json(rows, {"reps": options.reps, "seconds": options.seconds, "poll_us": options.poll_us}, path)
+        print(f"samples: {os.path.relpath(path)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
