@@ -123,6 +123,9 @@ class Test:
         self._undo.callback(function, *args, **kwargs)
 
     def close(self):
+        for process in self._processes:
+            if process.first_to_go:
+                process.signal(signal.SIGKILL)
         self._undo.close()
 
     def __enter__(self):
@@ -140,9 +143,10 @@ class Test:
         self._names.add(candidate)
         return candidate
 
-    def start(self, argv, name=None, ns=None, env=None):
+    def start(self, argv, name=None, ns=None, env=None, first_to_go=False):
         """Starts a program, output to a log file of its own, and ends it with the test."""
         process = Process(self, argv, name, ns, env)
+        process.first_to_go = first_to_go
         self.defer(process.end)
         self._processes.append(process)
         return process
@@ -236,6 +240,7 @@ class Process:
         return self.wait(10)
 
     def stop(self):
+        """Freezes it, as if the machine it is on stood still."""
         self.signal(signal.SIGSTOP)
 
     def cont(self):
@@ -430,6 +435,17 @@ class Root(Daemon):
         return {"driver": "vfio-user-pci", "id": name, "socket": {"type": "unix", "path": str(self.socket(name))},
                 **options}
 
+    def function(self, name):
+        """What `ls` says of a function; {} when the root has not heard of it."""
+        return next((f for f in self.ls()["functions"] if f["id"] == name), {})
+
+    def wait_state(self, name, state, timeout=15, key="state"):
+        """Waits for a function to be "ready", "in use" …, or with key="slot_state" to be "plugged" …"""
+        wait_for(lambda: self.function(name).get(key) == state, timeout, f"{self.name}: {name}'s {key} to be {state}")
+
+    def wait_plugged(self, name, timeout=30):
+        self.wait_state(name, "plugged", timeout, "slot_state")
+
     def plug(self, name):
         return self._command("plug", name)[1]
 
@@ -576,6 +592,7 @@ class Vm:
     shared    guest memory comes with a file descriptor; False: plain memory, DMA goes through the vfio-user socket
     devices   what is plugged at boot: dicts as for device_add
     modules   drivers that the guest loads before its agent answers
+    serial_shell  a shell on the serial console too, to be reached at vm.serial
     root_qmp  a second QMP socket, for farbus root
     """
 
@@ -594,14 +611,15 @@ class Vm:
     ]
 
     def __init__(self, t, name="vm", net=None, ns=None, memory="512M", shared=True, smp=1, slots=1, switch=0,
-                 devices=(), drives=(), args=(), modules=("nvme",), append="", wait=True):
+                 devices=(), drives=(), args=(), modules=("nvme",), append="", serial_shell=False, wait=True):
         qemu = VM_PARTS / "qemu-system-x86_64"
         if not qemu.exists() or not (VM_PARTS / "guest").exists():
             raise Skip("QEMU and the guest are not made yet: tools/guest/make.py makes them")
         self.t = t
         self.name = t.unique(name)
         self.console = t.logs / f"{self.name}.console.log"
-        self.qmp_path, self.root_qmp, agent = (t.tmp / f"{self.name}.{kind}" for kind in ("qmp", "rqmp", "agent"))
+        self.qmp_path, self.root_qmp, self.serial, agent = (
+            t.tmp / f"{self.name}.{kind}" for kind in ("qmp", "rqmp", "serial", "agent"))
         self.slots = [f"slot{n}" for n in range(slots)]
         self.downs = [f"down{n}" for n in range(switch)]
         self.allowed = list(self.HARMLESS)
@@ -612,11 +630,14 @@ class Vm:
         ns = ns or (net.host if net else None)
 
         kernel = f"{self.KERNEL} farbus.modules={','.join(modules)} {append}".strip()
+        if serial_shell:
+            kernel += " farbus.shell"
         argv = [qemu, "-nodefaults", "-no-user-config", "-display", "none",
                 "-M", "q35", "-accel", os.environ.get("FARBUS_ACCEL", "tcg"), "-smp", str(smp), "-m", memory,
                 "-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
                 "-kernel", VM_PARTS / "guest/vmlinux", "-initrd", VM_PARTS / "guest/initramfs", "-append", kernel,
-                "-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console",
+                "-chardev", f"socket,id=console,path={self.serial},server=on,wait=off,logfile={self.console}",
+                "-serial", "chardev:console",
                 "-device", "virtio-serial-pci",
                 "-chardev", f"socket,id=agent,path={agent},server=on,wait=off",
                 "-device", "virtserialport,chardev=agent,name=farbus.agent"]
@@ -638,7 +659,8 @@ class Vm:
             argv += ["-device", json.dumps(device)]
 
         started = time.monotonic()
-        self.process = t.start([*argv, *args], name=f"{self.name}.qemu", ns=ns.name if ns else None)
+        self.process = t.start([*argv, *args], name=f"{self.name}.qemu", ns=ns.name if ns else None,
+                               first_to_go=True)
         t.defer(self._close)
         self._qmp = self._connect(Qmp, self.qmp_path)
         self._agent = self._connect(Lines, agent)
