@@ -40,12 +40,12 @@ static const struct cli_option root_table[] = {
 		"each function is offered to QEMU as DIR/ID.sock;\nthe directory must exist"},
 	 .argument = "DIR"},
 	{.value = {"only", FB_OPTION_STRING, M(only), .help = "take these functions and no others; repeats"},
-	 .kind = CLI_LIST, .separator = ',', .argument = "ID,…", .shown = "all"},
+	 .kind = CLI_LIST, .separator = ',', .argument = "ID[,ID]", .shown = "all"},
 	{.value = {"qmp", FB_OPTION_STRING, M(qmp), 1, 107, .help =
 		"QEMU's QMP socket: functions are plugged and\nunplugged in the slots by themselves"},
 	 .argument = "PATH"},
 	{.value = {"slot", FB_OPTION_STRING, M(slots), .help = "names of QEMU's ports to plug into; with --qmp; repeats"},
-	 .kind = CLI_LIST, .separator = ',', .argument = "BUS,…"},
+	 .kind = CLI_LIST, .separator = ',', .argument = "BUS[,BUS]"},
 	{.value = {"msix", FB_OPTION_CHOICE, M(msix), 0, 0, msix_words, .help =
 		"does the guest see MSI-X? auto: not with --qmp,\nas QEMU aborts when such a function is unplugged"},
 	 .argument = "auto|on|off", .shown = "auto"},

@@ -10,6 +10,8 @@
 #include "util/log.h"
 #include "util/text.h"
 
+enum { MODELS_MAX = 256 };
+
 static const char *const type_words[] = {
 	[FB_OPT_STRING] = "TEXT", [FB_OPT_U32] = "N",	  [FB_OPT_U64] = "N",
 	[FB_OPT_SIZE] = "SIZE",	  [FB_OPT_BOOL] = "on|off", [FB_OPT_CHOICE] = "",
@@ -69,6 +71,22 @@ static bool has_word(const char *spec, const char *word)
 	return found;
 }
 
+static int no_model(const char *object, const char *spec, const char *name)
+{
+	const char *names[MODELS_MAX + 1], *near;
+	unsigned n = 0;
+
+	for (; n < MODELS_MAX && fb_models[n]; n++)
+		names[n] = fb_models[n]->name;
+	names[n] = NULL;
+	near = fb_nearest(name, names);
+	if (near)
+		fb_error(object, "--device %s: no model \"%s\"; did you mean \"%s\"?", spec, name, near);
+	else
+		fb_error(object, "--device %s: no model \"%s\"; \"--device help\" lists them", spec, name);
+	return -EINVAL;
+}
+
 static int help_for(const char *object, const char *spec)
 {
 	char name[32];
@@ -82,10 +100,8 @@ static int help_for(const char *object, const char *spec)
 	}
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(spec, ","), spec);
 	m = fb_model_find(fb_models, name);
-	if (!m) {
-		fb_error(object, "--device %s: no model \"%s\"; \"--device help\" lists them", spec, name);
-		return -EINVAL;
-	}
+	if (!m)
+		return no_model(object, spec, name);
 	print_model(m);
 	return 1;
 }

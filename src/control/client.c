@@ -164,7 +164,7 @@ static int read_answer(struct lines *in, const char *path, uint64_t deadline_ns,
 		const char *text;
 
 		if (err == -ETIMEDOUT)
-			return fail(error, err, "%s: no answer in time", path);
+			return fail(error, err, "%s: no answer in time; what was asked for may still happen", path);
 		if (err == -ECONNRESET)
 			return fail(error, err, "%s: the daemon closed the connection", path);
 		if (err)
