@@ -128,7 +128,6 @@ static enum pcie_tlp_error decode_io_cfg(struct pcie_tlp *tlp, const uint8_t *p,
 	}
 	if (!legal)
 		return PCIE_TLP_E_CFG_IO_LENGTH;
-	tlp->attr = 0;
 	return PCIE_TLP_OK;
 }
 
@@ -190,13 +189,13 @@ enum pcie_tlp_error pcie_tlp_decode(struct pcie_tlp *tlp, const void *buf, size_
 
 	dw0 = fb_get_be32(p);
 	tlp->tc = dw0 >> 20 & 7;
-	tlp->attr = (dw0 >> 12 & 3) | (dw0 & DW0_ATTR2 ? PCIE_ATTR_IDO : 0);
+	tlp->attr = (dw0 >> 12 & 3) | (dw0 & info->fields & DW0_ATTR2) >> 16;
 	tlp->td = dw0 & DW0_TD;
 	tlp->ep = dw0 & DW0_EP;
-	tlp->ln = (dw0 & DW0_LN) && info->ln;
-	tlp->tag = (dw0 & DW0_T9 ? 0x200 : 0) | (dw0 & DW0_T8 ? 0x100 : 0);
-	if (info->data || info->kind < KIND_MSG)
-		tlp->length = dw0 & 0x3ff ? dw0 & 0x3ff : 1024;
+	tlp->ln = dw0 & info->fields & DW0_LN;
+	tlp->tag = (dw0 & DW0_T9) >> 14 | (dw0 & DW0_T8) >> 11;
+	if (info->fields & DW0_LENGTH)
+		tlp->length = dw0 & DW0_LENGTH ? dw0 & DW0_LENGTH : 1024;
 
 	need = p[0] & BYTE0_4DW ? 16 : 12;
 	if (left < need)

@@ -62,7 +62,7 @@ static inline enum pcie_tlp_error check(const struct pcie_tlp *tlp)
 	    tlp->n_prefixes > PCIE_TLP_MAX_PREFIXES)
 		return PCIE_TLP_E_FIELD;
 	info = &pcie_type_info[tlp->type];
-	if ((info->data || info->kind < KIND_MSG) && (tlp->length < 1 || tlp->length > 1024))
+	if ((info->fields & DW0_LENGTH) && tlp->length - 1u > 1023)
 		return PCIE_TLP_E_FIELD;
 	switch (info->kind) {
 	case KIND_READ:
@@ -86,13 +86,19 @@ static inline enum pcie_tlp_error check(const struct pcie_tlp *tlp)
 	return err;
 }
 
-static void write_memory(const struct pcie_tlp *tlp, uint8_t *p, enum pcie_tlp_kind kind, bool dw4)
+static inline uint32_t tag_high(uint16_t tag)
 {
-	uint32_t low = (uint32_t)tlp->address;
-	uint8_t be = kind == KIND_ATOMIC ? 0 : (uint8_t)(tlp->last_be << 4 | tlp->first_be);
-	uint8_t tag = (uint8_t)tlp->tag;
+	return (tag & 0x200u) << 14 | (tag & 0x100u) << 11; /* T9, T8 */
+}
+
+/* DWs 1 to 3 of memory requests and AtomicOps. Returns what they add to DW 0. */
+static inline uint32_t write_memory(const struct pcie_tlp *tlp, uint8_t *p, enum pcie_tlp_kind kind, bool dw4)
+{
+	uint32_t dw0 = (uint32_t)tlp->at << 10, low = (uint32_t)tlp->address, tag = tlp->tag;
+	uint32_t be = kind == KIND_ATOMIC ? 0 : (uint32_t)tlp->last_be << 4 | tlp->first_be;
 
 	if (tlp->th) {
+		dw0 |= DW0_TH;
 		low |= tlp->ph;
 		if (kind == KIND_WRITE)
 			tag = tlp->st;
@@ -101,27 +107,12 @@ static void write_memory(const struct pcie_tlp *tlp, uint8_t *p, enum pcie_tlp_k
 	} else if (kind == KIND_READ && tlp->at == 1) {
 		low |= tlp->nw;
 	}
-	fb_put_be16(p + 4, tlp->requester_id);
-	p[6] = tag;
-	p[7] = be;
-	if (dw4) {
-		fb_put_be32(p + 8, (uint32_t)(tlp->address >> 32));
-		p += 4;
-	}
-	fb_put_be32(p + 8, low);
-}
-
-static void write_msg(const struct pcie_tlp *tlp, uint8_t *p)
-{
-	uint64_t fields = (uint64_t)tlp->completer_id << 48 | (uint64_t)tlp->vendor_id << 32 | tlp->vendor_data;
-
-	fb_put_be16(p + 4, tlp->requester_id);
-	p[6] = (uint8_t)tlp->tag;
-	p[7] = tlp->msg_code;
-	if (tlp->msg_route == PCIE_ROUTE_BY_ADDRESS)
-		fb_put_be64(p + 8, tlp->address);
+	fb_put_be32(p + 4, (uint32_t)tlp->requester_id << 16 | (tag & 0xff) << 8 | be);
+	if (dw4)
+		fb_put_be64(p + 8, (tlp->address & 0xffffffff00000000) | low);
 	else
-		fb_put_be64(p + 8, fields & pcie_msg_fields(tlp->msg_code, tlp->msg_route));
+		fb_put_be32(p + 8, low);
+	return dw0 | tag_high((uint16_t)tag) | (dw4 ? (uint32_t)BYTE0_4DW << 24 : 0);
 }
 
 /* Header alone, of a TLP that passed check(). Returns its size. */
@@ -130,50 +121,38 @@ static inline size_t write_header(const struct pcie_tlp *tlp, uint8_t *p)
 	const struct pcie_type_info *info = &pcie_type_info[tlp->type];
 	enum pcie_tlp_kind kind = (enum pcie_tlp_kind)info->kind;
 	bool dw4 = needs_4dw(tlp, kind);
-	uint32_t dw0 = (uint32_t)info->byte0 << 24 | (uint32_t)tlp->tc << 20 | (tlp->attr & 3u) << 12;
+	uint32_t dw0 = (tlp->length & DW0_LENGTH) | (tlp->attr & 4u) << 16 | (uint32_t)tlp->ln << 17;
+	uint64_t fields;
 
-	if (info->data || kind < KIND_MSG)
-		dw0 |= tlp->length & 0x3ffu;
-	if (tlp->td)
-		dw0 |= DW0_TD;
-	if (tlp->ep)
-		dw0 |= DW0_EP;
-	if (tlp->ln && info->ln)
-		dw0 |= DW0_LN;
-	if (!(tlp->th && kind == KIND_WRITE))
-		dw0 |= (tlp->tag & 0x200u) << 14 | (tlp->tag & 0x100u) << 11;
-	if (kind != KIND_IO && kind != KIND_CFG)
-		dw0 |= (tlp->attr & 4u) << 16;
-
+	dw0 = info->dw0 | (dw0 & info->fields) | (uint32_t)tlp->tc << 20 | (tlp->attr & 3u) << 12 |
+	      (uint32_t)tlp->td << 15 | (uint32_t)tlp->ep << 14;
 	switch (kind) {
 	case KIND_READ:
 	case KIND_WRITE:
 	case KIND_ATOMIC:
-		dw0 |= (uint32_t)tlp->at << 10 | (tlp->th ? DW0_TH : 0) | (dw4 ? (uint32_t)BYTE0_4DW << 24 : 0);
-		write_memory(tlp, p, kind, dw4);
+		dw0 |= write_memory(tlp, p, kind, dw4);
 		break;
 	case KIND_CPL:
-		fb_put_be16(p + 4, tlp->completer_id);
-		fb_put_be16(p + 6, (uint16_t)(tlp->status << 13 | (tlp->bcm ? 1 << 12 : 0) | (tlp->byte_count & 0xfff)));
-		fb_put_be16(p + 8, tlp->requester_id);
-		p[10] = (uint8_t)tlp->tag;
-		p[11] = tlp->lower_address;
+		dw0 |= tag_high(tlp->tag);
+		fb_put_be32(p + 4, (uint32_t)tlp->completer_id << 16 | (uint32_t)tlp->status << 13 |
+					   (uint32_t)tlp->bcm << 12 | (tlp->byte_count & 0xfffu));
+		fb_put_be32(p + 8, (uint32_t)tlp->requester_id << 16 | (tlp->tag & 0xffu) << 8 | tlp->lower_address);
 		break;
 	case KIND_MSG:
-		dw0 |= (uint32_t)tlp->msg_route << 24;
-		write_msg(tlp, p);
+		dw0 |= tag_high(tlp->tag) | (uint32_t)tlp->msg_route << 24;
+		fb_put_be32(p + 4, (uint32_t)tlp->requester_id << 16 | (tlp->tag & 0xffu) << 8 | tlp->msg_code);
+		if (tlp->msg_route == PCIE_ROUTE_BY_ADDRESS) {
+			fb_put_be64(p + 8, tlp->address);
+			break;
+		}
+		fields = (uint64_t)tlp->completer_id << 48 | (uint64_t)tlp->vendor_id << 32 | tlp->vendor_data;
+		fb_put_be64(p + 8, fields & pcie_msg_fields(tlp->msg_code, tlp->msg_route));
 		break;
 	case KIND_IO:
 	case KIND_CFG:
-		fb_put_be16(p + 4, tlp->requester_id);
-		p[6] = (uint8_t)tlp->tag;
-		p[7] = tlp->first_be;
-		if (kind == KIND_IO) {
-			fb_put_be32(p + 8, (uint32_t)tlp->address);
-		} else {
-			fb_put_be16(p + 8, tlp->completer_id);
-			fb_put_be16(p + 10, tlp->reg);
-		}
+		dw0 |= tag_high(tlp->tag);
+		fb_put_be32(p + 4, (uint32_t)tlp->requester_id << 16 | (tlp->tag & 0xffu) << 8 | tlp->first_be);
+		fb_put_be32(p + 8, kind == KIND_IO ? (uint32_t)tlp->address : (uint32_t)tlp->completer_id << 16 | tlp->reg);
 		break;
 	}
 	fb_put_be32(p, dw0);

@@ -33,31 +33,34 @@ enum {
 };
 
 struct pcie_type_info {
-	uint8_t byte0; /* Fmt and Type of the 3DW form; messages: with r = 0 */
+	uint32_t dw0;     /* Fmt and Type of the 3DW form, in place; messages: of the 4DW form, with r = 0 */
+	uint32_t fields; /* which of Length, Attr[2] and LN the type has in DW 0 */
 	uint8_t kind;
 	bool data;
-	bool ln;
 };
 
+/* Attr[2] is reserved in I/O and Cfg, Length in TLPs that neither carry nor ask for data. */
+#define DW0_LENGTH 0x3ffu
+
 static const struct pcie_type_info pcie_type_info[] = {
-	[PCIE_TLP_MRD] = {0x00, KIND_READ, false, true},
-	[PCIE_TLP_MRDLK] = {0x01, KIND_READ, false, false},
-	[PCIE_TLP_MWR] = {0x40, KIND_WRITE, true, true},
-	[PCIE_TLP_IORD] = {0x02, KIND_IO, false, false},
-	[PCIE_TLP_IOWR] = {0x42, KIND_IO, true, false},
-	[PCIE_TLP_CFGRD0] = {0x04, KIND_CFG, false, false},
-	[PCIE_TLP_CFGWR0] = {0x44, KIND_CFG, true, false},
-	[PCIE_TLP_CFGRD1] = {0x05, KIND_CFG, false, false},
-	[PCIE_TLP_CFGWR1] = {0x45, KIND_CFG, true, false},
-	[PCIE_TLP_MSG] = {0x30, KIND_MSG, false, false},
-	[PCIE_TLP_MSGD] = {0x70, KIND_MSG, true, false},
-	[PCIE_TLP_CPL] = {0x0a, KIND_CPL, false, false},
-	[PCIE_TLP_CPLD] = {0x4a, KIND_CPL, true, true},
-	[PCIE_TLP_CPLLK] = {0x0b, KIND_CPL, false, false},
-	[PCIE_TLP_CPLDLK] = {0x4b, KIND_CPL, true, false},
-	[PCIE_TLP_FETCHADD] = {0x4c, KIND_ATOMIC, true, false},
-	[PCIE_TLP_SWAP] = {0x4d, KIND_ATOMIC, true, false},
-	[PCIE_TLP_CAS] = {0x4e, KIND_ATOMIC, true, false},
+	[PCIE_TLP_MRD] = {0x00u << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN, KIND_READ, false},
+	[PCIE_TLP_MRDLK] = {0x01u << 24, DW0_LENGTH | DW0_ATTR2, KIND_READ, false},
+	[PCIE_TLP_MWR] = {0x40u << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN, KIND_WRITE, true},
+	[PCIE_TLP_IORD] = {0x02u << 24, DW0_LENGTH, KIND_IO, false},
+	[PCIE_TLP_IOWR] = {0x42u << 24, DW0_LENGTH, KIND_IO, true},
+	[PCIE_TLP_CFGRD0] = {0x04u << 24, DW0_LENGTH, KIND_CFG, false},
+	[PCIE_TLP_CFGWR0] = {0x44u << 24, DW0_LENGTH, KIND_CFG, true},
+	[PCIE_TLP_CFGRD1] = {0x05u << 24, DW0_LENGTH, KIND_CFG, false},
+	[PCIE_TLP_CFGWR1] = {0x45u << 24, DW0_LENGTH, KIND_CFG, true},
+	[PCIE_TLP_MSG] = {0x30u << 24, DW0_ATTR2, KIND_MSG, false},
+	[PCIE_TLP_MSGD] = {0x70u << 24, DW0_LENGTH | DW0_ATTR2, KIND_MSG, true},
+	[PCIE_TLP_CPL] = {0x0au << 24, DW0_ATTR2, KIND_CPL, false},
+	[PCIE_TLP_CPLD] = {0x4au << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN, KIND_CPL, true},
+	[PCIE_TLP_CPLLK] = {0x0bu << 24, DW0_ATTR2, KIND_CPL, false},
+	[PCIE_TLP_CPLDLK] = {0x4bu << 24, DW0_LENGTH | DW0_ATTR2, KIND_CPL, true},
+	[PCIE_TLP_FETCHADD] = {0x4cu << 24, DW0_LENGTH | DW0_ATTR2, KIND_ATOMIC, true},
+	[PCIE_TLP_SWAP] = {0x4du << 24, DW0_LENGTH | DW0_ATTR2, KIND_ATOMIC, true},
+	[PCIE_TLP_CAS] = {0x4eu << 24, DW0_LENGTH | DW0_ATTR2, KIND_ATOMIC, true},
 };
 _Static_assert(sizeof(pcie_type_info) / sizeof(pcie_type_info[0]) == PCIE_TLP_TYPES, "a type is missing");
 

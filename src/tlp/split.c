@@ -15,11 +15,11 @@ uint32_t pcie_split_request(uint64_t address, uint64_t left, uint32_t max)
 
 uint32_t pcie_split_completion(uint64_t address, uint32_t left, uint32_t mps, uint32_t rcb)
 {
-	uint64_t last = (address & ~(uint64_t)3) + mps; /* the payload starts with the whole DW */
+	uint32_t pad = address & 3, n = mps - pad; /* the payload starts with the whole DW */
 
-	if (address + left <= last)
+	if (left <= n)
 		return left;
-	return (uint32_t)((last & ~(uint64_t)(rcb - 1)) - address);
+	return n - (uint32_t)((address + n) & (rcb - 1));
 }
 
 /* What the request asked for: how many bytes the completions count down, and the first one's low address. */

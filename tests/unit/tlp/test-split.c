@@ -137,6 +137,15 @@ static void test_all_settings_at_hard_places(void **state)
 	assert_int_equal(read_all(0x10001, 128, 512, 128, 64), 2); /* 33 DW do not fit in 128 bytes */
 }
 
+/* The last bytes of the address space: nothing may wrap. Found by fuzz-reassembly. */
+static void test_top_of_the_address_space(void **state)
+{
+	for (uint32_t len = 1; len <= 4096; len++) {
+		assert_int_equal(read_all(-(uint64_t)len, len, 4096, 4096, 64), 1);
+		read_all(-(uint64_t)len, len, 512, 128, len & 1 ? 64 : 128);
+	}
+}
+
 /* Writes: pieces cover exactly, in order, never cross 4 KiB, never exceed MPS with their padding. */
 static void test_write_split(void **state)
 {
@@ -521,6 +530,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_edge),
 		cmocka_unit_test(test_all_settings_at_hard_places),
+		cmocka_unit_test(test_top_of_the_address_space),
 		cmocka_unit_test(test_write_split),
 		cmocka_unit_test(test_interleaving),
 		cmocka_unit_test(test_duplicate),
