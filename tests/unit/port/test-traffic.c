@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Random TLPs both ways through two carriers: each arrives once, in its class's order, whatever the net does. */
+#include "world.h"
+
+struct row {
+	const char *listen, *fault;
+	bool one_loop, go_back_n;
+	uint32_t mtu, window;
+	unsigned functions;
+	uint64_t tlps; /* a class, direction and function */
+};
+
+static const struct row rows[] = {
+	{"loopback:box", NULL, true, false, 0, 0, 1, 20000},
+	{"loopback:box", NULL, false, false, 1400, 0, 4, 4000},
+	{"loopback:box", "drop=2%,reorder=5%,dup=1%,corrupt=1%,delay=200us±100us,seed=5", false, false, 1400, 0, 2, 1500},
+	{"loopback:box", "drop=1%,dup=1%,seed=6", true, true, 1400, 0, 1, 1500},
+	{"loopback:box", "rate=200M,queue=32K", false, false, 1400, 0, 1, 2000},
+	{"udp:127.0.0.1:0", NULL, true, false, 0, 0, 1, 10000},
+	{"udp:127.0.0.1:0", NULL, false, false, 1472, 0, 4, 4000},
+	{"udp:127.0.0.1:0", "drop=1%,reorder=2%,dup=0.5%,corrupt=0.5%,seed=7", false, false, 1472, 0, 2, 1500},
+	{"udp:127.0.0.1:0", NULL, false, false, 1232, 65536, 1, 3000},
+};
+
+static bool all_done(const struct world *w, const struct row *r)
+{
+	for (unsigned f = 0; f < r->functions; f++) {
+		for (unsigned side = 0; side < 2; side++) {
+			for (unsigned cls = 0; cls < PCIE_FC_CLASSES; cls++) {
+				if (w->ends[f][side].rx[cls] < r->tlps)
+					return false;
+			}
+		}
+	}
+	return true;
+}
+
+static void one_row(const struct row *r)
+{
+	struct world *w = world_new();
+	struct fb_port_stats stats;
+	uint64_t deadline;
+
+	w->box_config.fault = w->root_config.fault = r->fault;
+	w->box_config.mtu = w->root_config.mtu = r->mtu;
+	w->box_config.link.go_back_n = w->root_config.link.go_back_n = r->go_back_n;
+	if (r->window)
+		w->box_config.link.window = w->root_config.link.window = r->window;
+	world_open(w, r->listen, r->one_loop);
+	for (unsigned f = 0; f < r->functions; f++)
+		world_connect(w, f);
+	for (unsigned f = 0; f < r->functions; f++)
+		world_wait(w, w->ends[f][0].ups == 1);
+	deadline = fb_clock_ns() + 2 * WORLD_DEADLINE_NS;
+	while (!all_done(w, r)) {
+		if (fb_clock_ns() > deadline)
+			fail_msg("%s %s: not within the deadline", r->listen, r->fault ? r->fault : "");
+		for (unsigned f = 0; f < r->functions; f++) {
+			world_pump(&w->ends[f][0], &w->ends[f][1], r->tlps, 40);
+			world_pump(&w->ends[f][1], &w->ends[f][0], r->tlps, 40);
+		}
+		world_round(w);
+	}
+	for (unsigned f = 0; f < r->functions; f++) {
+		for (unsigned side = 0; side < 2; side++) {
+			uint64_t rx = 0, malformed = 0;
+
+			assert_int_equal(w->ends[f][side].downs, 0);
+			fb_port_get_stats(w->ends[f][side].port, &stats);
+			for (unsigned i = 0; i < PCIE_TLP_TYPES; i++)
+				rx += stats.rx[i];
+			for (unsigned i = 0; i < PCIE_TLP_ERRORS; i++)
+				malformed += stats.rx_malformed[i];
+			assert_int_equal(rx, 3 * r->tlps);
+			assert_int_equal(malformed, 0);
+			assert_int_equal(stats.link.rx_tlps, 3 * r->tlps);
+			if (r->mtu)
+				assert_true(stats.link.mtu <= r->mtu);
+		}
+	}
+	if (r->fault && strstr(r->fault, "drop"))
+		assert_true(fb_carrier_net_stats(w->root)->fault_dropped > 0);
+	/* Batches: many datagrams a call on a clean udp. */
+	if (!r->fault && r->listen[0] == 'u' && r->mtu == 1472)
+		assert_true(fb_carrier_net_stats(w->root)->tx_datagrams > 2 * fb_carrier_net_stats(w->root)->tx_calls);
+	world_close(w);
+}
+
+static void test_traffic(void **state)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t start = fb_clock_ns();
+
+		one_row(&rows[i]);
+		print_message("%s %s: %.2f s\n", rows[i].listen, rows[i].fault ? rows[i].fault : "",
+			      (double)(fb_clock_ns() - start) / 1e9);
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {cmocka_unit_test(test_traffic)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
