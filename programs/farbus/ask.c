@@ -127,3 +127,12 @@ char *ask_name(const json_t *answer, char *buf, size_t cap)
 		 (long long)json_integer_value(json_object_get(answer, "pid")));
 	return buf;
 }
+
+void ask_print_json(const char *control, json_t *answers)
+{
+	json_t *all = control ? json_incref(json_array_get(answers, 0)) : json_pack("{s:O}", "daemons", answers);
+
+	json_dumpf(all, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(all);
+}

@@ -28,6 +28,9 @@ json_t *ask_request(const char *verb, char **ids, unsigned n);
 /* For each of the IDs that no answer's "functions" has: a line with the nearest name, and -ENOENT. */
 int ask_check_ids(const char *object, const json_t *answers, char **ids, unsigned n);
 
+/* As JSON on stdout: the one daemon's object with --control, else {"daemons": [one each]}. */
+void ask_print_json(const char *control, json_t *answers);
+
 /* "box 123": how a daemon is called when there are several. Returns buf. */
 char *ask_name(const json_t *answer, char *buf, size_t cap);
 

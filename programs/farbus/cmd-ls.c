@@ -68,7 +68,7 @@ int cmd_ls(int argc, char **argv)
 		.about = "Lists the functions that the boxes and roots of this machine know.",
 		.groups = {{"Options", ask_option_table, &options}},
 	};
-	json_t *request, *answers = NULL, *all;
+	json_t *request, *answers = NULL;
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;
 
 	if (!err && cli.n_args) {
@@ -82,10 +82,7 @@ int cmd_ls(int argc, char **argv)
 	request = ask_request("ls", NULL, 0);
 	err = ask_all("ls", options.control, request, &answers);
 	if (!err && options.json) {
-		all = json_pack("{s:O}", "daemons", answers);
-		json_dumpf(all, stdout, JSON_INDENT(2));
-		printf("\n");
-		json_decref(all);
+		ask_print_json(options.control, answers);
 	} else if (!err) {
 		print_table(answers);
 	}

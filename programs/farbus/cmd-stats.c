@@ -98,7 +98,7 @@ int cmd_stats(int argc, char **argv)
 		.about = "Shows the counters of the boxes and roots of this machine, of all functions or of some.",
 		.groups = {{"Options", ask_option_table, &options}},
 	};
-	json_t *request, *answers = NULL, *answer, *all;
+	json_t *request, *answers = NULL, *answer;
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;
 	size_t i;
 
@@ -119,10 +119,7 @@ int cmd_stats(int argc, char **argv)
 			err = ask_all("stats", options.control, request, &answers);
 	}
 	if (!err && options.json) {
-		all = json_pack("{s:O}", "daemons", answers);
-		json_dumpf(all, stdout, JSON_INDENT(2));
-		printf("\n");
-		json_decref(all);
+		ask_print_json(options.control, answers);
 	} else if (!err) {
 		json_array_foreach(answers, i, answer)
 			print_daemon(answer);

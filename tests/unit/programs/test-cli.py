@@ -1,0 +1,485 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The program's words: each wrong input gives one clear line and its exit status, and changes nothing else.
+
+test-cli.py FARBUS SOURCE_ROOT [-v] [TestCase…]
+
+Runs real processes on loopback addresses only. Waits are for conditions, with deadlines.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+FARBUS, SOURCE = sys.argv[1], pathlib.Path(sys.argv[2])
+PATIENCE = 30  # s: for a loaded machine under sanitizers; nothing here takes so long
+PREFIX = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (error: |warning: )?")
+FAILED, USAGE = 1, 2
+
+
+def environment(**more):
+    env = {k: v for k, v in os.environ.items() if k not in ("JOURNAL_STREAM", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR")}
+    return {**env, "LC_ALL": "C", **more}
+
+
+class Daemon:
+    """A box or root that runs; its stderr is read by a thread."""
+
+    def __init__(self, *args, env=None):
+        self.lines, self.changed = [], threading.Condition()
+        self.process = subprocess.Popen([FARBUS, *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=env or environment())
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.changed:
+                self.lines.append(PREFIX.sub("", line.rstrip("\n")))
+                self.changed.notify_all()
+        with self.changed:
+            self.lines.append(None)
+            self.changed.notify_all()
+
+    def wait_line(self, pattern):
+        """The match of the first line that has the pattern."""
+        deadline = time.monotonic() + PATIENCE
+        with self.changed:
+            while True:
+                for line in self.lines:
+                    match = line is not None and re.search(pattern, line)
+                    if match:
+                        return match
+                if self.lines and self.lines[-1] is None:
+                    raise AssertionError(f"ended without {pattern!r}: {self.lines}")
+                if not self.changed.wait(deadline - time.monotonic()):
+                    raise AssertionError(f"no {pattern!r} in {PATIENCE} s: {self.lines}")
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            status = self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.reader.join()
+            self.process.stdout.close()
+            self.process.stderr.close()
+        return status
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="farbus-cli-"))
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.image = self.dir / "disk.img"
+        self.image.write_bytes(b"\0" * (1 << 20))
+        (self.dir / "sockets").mkdir()
+
+    def run_it(self, *args, **env):
+        return subprocess.run([FARBUS, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=PATIENCE, env=environment(**env))
+
+    def refused(self, args, status, *patterns):
+        """One line on stderr that has all the patterns (regular expressions), that exit status, nothing on stdout."""
+        done = self.run_it(*args)
+        lines = done.stderr.splitlines()
+        self.assertEqual(len(lines), 1, f"{args}: one line expected:\n{done.stderr}")
+        line = PREFIX.sub("", lines[0])
+        for pattern in patterns:
+            self.assertRegex(line, pattern, args)
+        self.assertEqual(done.returncode, status, f"{args}: {line}")
+        self.assertEqual(done.stdout, "", args)
+
+    def daemon(self, *args, **kw):
+        daemon = Daemon(*args, **kw)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def box_args(self, *extra, device=None):
+        return ("box", "--listen", "udp:127.0.0.1:0", "--control", self.dir / "box.sock",
+                "--device", device or f"nvme,id=ssd0,file={self.image}", *extra)
+
+    def box(self, *extra, **kw):
+        """A running box and its address."""
+        box = self.daemon(*self.box_args(*extra), **kw)
+        return box, box.wait_line(r"ready: listening on (udp:127\.0\.0\.1:\d+);")[1]
+
+    def root_args(self, *extra):
+        return ("root", "--socket-dir", self.dir / "sockets", "--control", self.dir / "root.sock", *extra)
+
+    def ask(self, socket_name, *args):
+        done = self.run_it(*args, "--control", self.dir / socket_name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+
+class Words(Case):
+    def test_help_and_version(self):
+        for args in (["--help"], ["-h"], ["help"], ["box", "--help"], ["root", "-h"], ["ls", "--help"],
+                     ["stats", "--help"], ["plug", "--help"], ["unplug", "--help"], ["box", "--device", "help"]):
+            done = self.run_it(*args)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), args)
+            self.assertTrue(done.stdout, args)
+        self.assertRegex(self.run_it("--version").stdout, r"^farbus \d+\.\d+\.\d+\n$")
+        self.assertEqual(self.run_it().returncode, USAGE)
+
+    def test_help_of_every_model(self):
+        listing = self.run_it("box", "--device", "help").stdout
+        models = [line.split()[0] for line in listing.splitlines() if line and line[0].isalpha()]
+        self.assertIn("nvme", models)
+        for model in models:
+            text = self.run_it("box", "--device", f"{model},help").stdout
+            self.assertIn(" id=TEXT", text)
+        text = self.run_it("root", "--device", "nvme,help").stdout
+        self.assertRegex(text, r"file=TEXT .*\(required\)")
+        self.assertRegex(text, r"lba=.*512.*4096")
+
+    def test_unknown_words(self):
+        self.refused(["bxo"], USAGE, '^farbus: no command "bxo"; did you mean "box"\\?$')
+        self.refused(["quux"], USAGE, '^farbus: no command "quux"; "farbus --help" lists them$')
+        self.refused(["box", "--listn", "x"], USAGE, '^box: no option "--listn"; did you mean "--listen"\\?$')
+        self.refused(["root", "--sokcet-dir", "x"], USAGE, 'did you mean "--socket-dir"')
+        self.refused(["ls", "extra"], USAGE, '"extra" is one word too many')
+        self.refused(["box", "extra"], USAGE, '"extra" is one word too many')
+        self.refused(["plug"], USAGE, "which function")
+        self.refused(["plug", "a", "b"], USAGE, '"b" is one word too many')
+
+    def test_missing_options(self):
+        self.refused(["box"], USAGE, "--listen is missing")
+        self.refused(["box", "--listen", "udp:127.0.0.1:0"], USAGE, "--device is missing")
+        self.refused(["root"], USAGE, "--connect is missing")
+        self.refused(["root", "--connect", "udp:127.0.0.1:9"], USAGE, "--socket-dir is missing")
+        self.refused(["root", "--connect"], USAGE, r"--connect: its value \(ADDRESS\) is missing")
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--qmp", "x"), USAGE, "--qmp needs --slot")
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--slot", "x"), USAGE, "--slot needs --qmp")
+
+    def test_bad_values(self):
+        for option, value, allowed in (("--poll-us", "abc", "a number, from 0 to 1000000"),
+                                       ("--mtu", "100", "from 1280 to 65507"),
+                                       ("--hold", "30", "a time such as 10ms"),
+                                       ("--hold", "1us", "from 100ms"),
+                                       ("--group", "-1", "a number"),
+                                       ("--group", "4294967296", "a number")):
+            self.refused(self.box_args(option, value), USAGE,
+                         f"^box: {option[2:]}={value}: must be .*{allowed}")
+        self.refused(self.box_args("--node", "abc"), USAGE, "--node=abc: must be a UUID")
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--msix", "onn"), USAGE,
+                     'msix=onn: must be one of auto, on, off; did you mean "on"')
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--answer-time", "x"), USAGE, "answer-time=x")
+        self.refused(self.box_args("--listen", "udp:127.0.0.1:0"), USAGE, "--listen: given twice")
+
+    def test_bad_fault(self):
+        self.refused(self.box_args("--fault", "drop=1%,rorder=2%"), FAILED, "rorder", 'did you mean "reorder"')
+        self.refused(self.box_args("--fault", "drop=x"), FAILED, "drop=x")
+
+    def test_bad_addresses(self):
+        def box(address, *patterns):
+            self.refused(["box", "--listen", address, "--device", f"nvme,id=a,file={self.image}"], FAILED, *patterns)
+        box("upd:127.0.0.1:7000", "upd", "udp")
+        box("udp:127.0.0.1", re.escape("udp:127.0.0.1"))
+        box("udp:127.0.0.1:99999", "99999")
+        box("udp:127.0.0.1:x", "127.0.0.1:x")
+        box("udp:[::1:7000", re.escape("[::1"))
+        box("udp:192.0.2.1:7000", re.escape("192.0.2.1:7000"), "[Cc]annot assign requested address")
+        self.refused(self.root_args("--connect", "upd:127.0.0.1:9"), FAILED, "upd", "udp")
+        self.refused(self.root_args("--connect", "udp:127.0.0.1"), FAILED, re.escape("udp:127.0.0.1"))
+
+    def test_socket_dir(self):
+        args = ["root", "--connect", "udp:127.0.0.1:9", "--socket-dir"]
+        self.refused([*args, self.dir / "none"], USAGE, "--socket-dir .*/none: No such file or directory")
+        self.refused([*args, self.image], USAGE, "--socket-dir .*disk.img: Not a directory")
+
+
+class Devices(Case):
+    def wrong(self, device, *patterns):
+        self.refused(self.box_args(device=device), FAILED, *patterns)
+        self.assertFalse((self.dir / "box.sock").exists())
+
+    def test_options(self):
+        f = f"file={self.image}"
+        self.wrong(f"nvmee,id=a,{f}", "nvmee", "nvme")
+        self.wrong(f"nvme,{f}", "id")
+        self.wrong(f"nvme,id=a b,{f}", "a b")
+        self.wrong(f"nvme,id={'x' * 32},{f}", "x{32}", "31")
+        self.wrong(f"nvme,id=a,fiel={self.image}", "fiel", 'did you mean "file"')
+        self.wrong("nvme,id=a", "file")
+        self.wrong(f"nvme,id=a,{f},lba=513", "lba", "513", "512", "4096")
+        self.wrong(f"nvme,id=a,{f},queues=0", "queues", "0")
+        self.wrong(f"nvme,id=a,{f},queues=x", "queues", "x")
+        self.wrong(f"nvme,id=a,{f},queues", "queues")
+        self.wrong(f"nvme,id=a,{f},msi=maybe", "msi", "maybe")
+        self.wrong(f"nvme,id=a,{f},=5", "5")
+        self.wrong("", "")
+
+    def test_same_id_twice(self):
+        other = self.dir / "other.img"
+        other.write_bytes(b"\0" * (1 << 20))
+        self.refused(self.box_args("--device", f"nvme,id=ssd0,file={other}"), FAILED, "ssd0")
+
+    def test_files(self):
+        self.wrong(f"nvme,id=a,file={self.dir}/none", "none", "No such file or directory")
+        self.wrong(f"nvme,id=a,file={self.dir}", re.escape(str(self.dir)), "directory")
+        odd = self.dir / "odd.img"
+        odd.write_bytes(b"\0" * 1000)
+        self.wrong(f"nvme,id=a,file={odd}", "odd.img", "1000", "512")
+        empty = self.dir / "empty.img"
+        empty.write_bytes(b"")
+        self.wrong(f"nvme,id=a,file={empty}", "empty.img")
+        self.wrong("nvme,id=a,file=/dev/null", "/dev/null")
+
+    def test_read_only_file_system(self):
+        """Root may write to a file of mode 0444, so a file that really refuses is needed: a running program's."""
+        busy = self.dir / "sleep"
+        shutil.copy(shutil.which("sleep"), busy)
+        with open(busy, "ab") as f:
+            f.truncate((os.path.getsize(busy) + 4095) // 4096 * 4096)
+        running = subprocess.Popen([busy, "1000"])
+        try:
+            self.wrong(f"nvme,id=a,file={busy}", "sleep", "Text file busy")
+        finally:
+            running.kill()
+            running.wait()
+
+    def test_image_is_left_as_it_was(self):
+        self.image.write_bytes(bytes(range(256)) * 4096)
+        before = self.image.read_bytes()
+        self.wrong(f"nvme,id=a,file={self.image},lba=513", "lba")
+        box, _ = self.box()
+        self.assertEqual(box.stop(), 0)
+        self.assertEqual(self.image.read_bytes(), before)
+
+
+class Running(Case):
+    def test_life_of_a_box(self):
+        box, address = self.box()
+        ls = json.loads(self.ask("box.sock", "ls", "--json"))
+        self.assertEqual((ls["role"], ls["listen"], ls["pid"]), ("box", address, box.process.pid))
+        self.assertEqual([(f["id"], f["model"], f["state"]) for f in ls["functions"]], [("ssd0", "nvme", "free")])
+        self.assertRegex(self.ask("box.sock", "ls"), r"ID +MODEL.*\nssd0 +nvme ")
+        stats = json.loads(self.ask("box.sock", "stats", "--json"))
+        self.assertIsNone(stats["functions"][0]["port"])
+        self.assertEqual(stats["functions"][0]["counters"]["dma_reads"], 0)
+        self.assertIn("sleeps", stats["loop"])
+        self.assertIn("ssd0 on box", self.ask("box.sock", "stats", "ssd0"))
+        self.refused(["stats", "sssd0", "--control", self.dir / "box.sock"], FAILED, 'no function "sssd0"; did you mean "ssd0"')
+        self.refused(["plug", "ssd0", "--control", self.dir / "box.sock"], FAILED, 'no verb "plug"')
+        self.assertEqual(box.stop(), 0)
+        self.assertFalse((self.dir / "box.sock").exists())
+        self.assertEqual(len([x for x in box.lines if x and "SIGTERM" in x]), 1)
+
+    def test_box_sleeps_when_idle(self):
+        """--poll-us spins after traffic only: a box that nobody talks to uses no CPU time."""
+        self.box("--poll-us", "1000")
+        def rounds():
+            return json.loads(self.ask("box.sock", "stats", "--json"))["loop"]
+        first, second = rounds(), rounds()
+        self.assertLess(second["sleeps"] - first["sleeps"], 50)
+
+    def test_two_ways_to_stop(self):
+        box, _ = self.box()
+        self.assertEqual(box.stop(signal.SIGINT), 0)
+        box.wait_line("SIGINT: stopping")
+
+    def test_address_in_use(self):
+        _, address = self.box()
+        self.refused(["box", "--listen", address, "--control", self.dir / "b2.sock", "--device",
+                      f"nvme,id=b,file={self.image}"], FAILED, re.escape(address.split(":", 1)[1]), "[Aa]ddress already in use")
+        self.assertIn("ssd0", self.ask("box.sock", "ls"))
+
+    def test_control_socket_in_use(self):
+        self.box()
+        other = self.dir / "other.img"
+        other.write_bytes(b"\0" * (1 << 20))
+        self.refused(self.box_args(device=f"nvme,id=b,file={other}"), FAILED, r"control: .*box\.sock: in use by process \d+")
+        self.assertIn("ssd0", self.ask("box.sock", "ls"))
+
+    def test_stale_control_socket_is_replaced(self):
+        box, _ = self.box()
+        box.process.kill()
+        box.process.wait()
+        self.assertTrue((self.dir / "box.sock").exists())
+        self.refused(["ls", "--control", self.dir / "box.sock"], FAILED, "no daemon listens there")
+        self.box()
+        self.assertIn("ssd0", self.ask("box.sock", "ls"))
+
+    def test_control_paths(self):
+        self.refused(self.box_args("--control", "x"), USAGE, "--control: given twice")
+        device = f"nvme,id=a,file={self.image}"
+        args = ["box", "--listen", "udp:127.0.0.1:0", "--device", device, "--control"]
+        self.refused([*args, self.dir / "none" / "c"], FAILED, "none/c: No such file or directory")
+        self.refused([*args, self.image], FAILED, "disk.img: exists and is not a socket")
+        self.refused([*args, "/" + "x" * 150], USAGE, "control=/x+: must be a text of 1 to 107 bytes")
+
+    def test_default_control_socket(self):
+        """Found by ls without --control; a dead daemon's socket goes away."""
+        run = self.dir / "run"
+        run.mkdir()
+        env = environment(XDG_RUNTIME_DIR=str(run))
+        args = ["box", "--listen", "udp:127.0.0.1:0", "--device", f"nvme,id=cli-default,file={self.image}"]
+        box = self.daemon(*args, env=env)
+        path = pathlib.Path(box.wait_line(r"control socket (\S+)$")[1])
+        self.assertEqual(path.name, f"box-{box.process.pid}.sock")
+        self.assertEqual(path.stat().st_mode & 0o7777, 0o600)
+
+        def daemons():
+            done = self.run_it("ls", "--json", XDG_RUNTIME_DIR=str(run))
+            return {d["control"]: d for d in json.loads(done.stdout)["daemons"]} if done.returncode == 0 else {}
+        self.assertEqual(daemons()[str(path)]["functions"][0]["id"], "cli-default")
+        box.process.kill()
+        box.process.wait()
+        self.assertNotIn(str(path), daemons())
+        self.assertFalse(path.exists())
+
+    def test_service_manager_is_told(self):
+        path = self.dir / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(str(path))
+            s.settimeout(PATIENCE)
+            box, _ = self.box(env=environment(NOTIFY_SOCKET=str(path)))
+            self.assertEqual(s.recv(100), b"READY=1")
+            box.process.terminate()
+            self.assertEqual(s.recv(100), b"STOPPING=1")
+
+    def test_node_identity(self):
+        """The same over restarts, another for another address."""
+        def node(*args):
+            box, address = self.box(*args)
+            value = json.loads(self.ask("box.sock", "ls", "--json"))["node"]
+            box.stop()
+            return value
+        self.assertEqual(node(), node())
+        given = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+        self.assertEqual(node("--node", given), given)
+
+    def test_root_without_box(self):
+        """Nobody answers there: no error, for the box may come; ls says so."""
+        root = self.daemon(*self.root_args("--connect", "udp:127.0.0.1:9", "--scan", "50ms"))
+        root.wait_line("ready: sockets in .*; 1 box;")
+        ls = json.loads(self.ask("root.sock", "ls", "--json"))
+        self.assertEqual([b["reachable"] for b in ls["boxes"]], [False])
+        self.assertIn("box udp:127.0.0.1:9", self.ask("root.sock", "ls"))
+        self.refused(["plug", "ssd0", "--control", self.dir / "root.sock"], FAILED, 'no function "ssd0"')
+        self.assertEqual(root.stop(), 0)
+
+    def function(self, name, socket_name="root.sock"):
+        ls = json.loads(self.ask(socket_name, "ls", "--json"))
+        return next((f for f in ls["functions"] if f["id"] == name), {})
+
+    def wait_state(self, name, state, socket_name="root.sock"):
+        deadline = time.monotonic() + PATIENCE
+        while self.function(name, socket_name).get("state") != state:
+            self.assertLess(time.monotonic(), deadline, f"{name}: {self.function(name, socket_name)}")
+            time.sleep(0.02)
+
+    def test_root_and_box(self):
+        box, address = self.box()
+        root = self.daemon(*self.root_args("--connect", address, "--scan", "50ms"))
+        self.wait_state("ssd0", "ready")
+        f = self.function("ssd0")
+        self.assertTrue(pathlib.Path(f["socket"]).is_socket())
+        self.assertEqual(f["peer"], address)
+        self.assertEqual(self.function("ssd0", "box.sock")["state"], "in use")
+        stats = json.loads(self.ask("root.sock", "stats", "--json"))["functions"][0]
+        self.assertGreater(stats["port"]["link"]["tx_tlps"], 0)
+        self.assertGreater(sum(stats["port"]["tlp_tx"].values()), 0)
+        self.assertRegex(self.ask("root.sock", "stats"), "TLPs sent .*CfgRd0 [1-9]")
+        self.refused(["plug", "ssd0", "--control", self.dir / "root.sock"], FAILED, "ssd0: .*--qmp")
+
+        # A second root that wants the same function: refused by the box, said in one line; the first is not disturbed.
+        (self.dir / "s2").mkdir()
+        second = self.daemon("root", "--connect", address, "--socket-dir", self.dir / "s2", "--scan", "50ms",
+                             "--control", self.dir / "root2.sock")
+        second.wait_line("ssd0.*in use")
+        self.assertRegex(self.function("ssd0", "root2.sock")["note"], "in use")
+        self.assertEqual(self.function("ssd0")["state"], "ready")
+        self.assertEqual(second.stop(), 0)
+        self.assertEqual(root.stop(), 0)
+        self.assertFalse(pathlib.Path(f["socket"]).exists())
+        self.wait_state("ssd0", "free", "box.sock")
+
+    def test_embedded_box(self):
+        root = self.daemon(*self.root_args("--device", f"nvme,id=ssd0,file={self.image}", "--scan", "50ms"))
+        self.wait_state("ssd0", "ready")
+        self.assertIn("embedded_box", json.loads(self.ask("root.sock", "stats", "--json")))
+        self.assertEqual(root.stop(), 0)
+
+    def test_only(self):
+        other = self.dir / "other.img"
+        other.write_bytes(b"\0" * (1 << 20))
+        _, address = self.box("--device", f"nvme,id=ssd1,file={other}")
+        self.daemon(*self.root_args("--connect", address, "--only", "ssd1", "--scan", "50ms"))
+        self.wait_state("ssd1", "ready")
+        self.assertEqual(self.function("ssd0", "box.sock")["state"], "free")
+
+    def test_bad_qmp(self):
+        qmp = self.dir / "qmp"
+        args = self.root_args("--connect", "udp:127.0.0.1:9", "--qmp", qmp, "--slot", "slot0")
+        self.refused(args, FAILED, "qmp", "No such file or directory")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(str(qmp))
+            self.refused(args, FAILED, "qmp", "[Cc]onnection refused")
+            s.listen(1)
+
+            def greet():
+                client, _ = s.accept()
+                client.sendall(b"220 mail ready\r\n")
+                client.recv(100)
+                client.close()
+            thread = threading.Thread(target=greet)
+            thread.start()
+            self.refused(args, FAILED, "qmp")
+            thread.join()
+
+
+class Configuration(Case):
+    def conf(self, text):
+        path = self.dir / "f.conf"
+        path.write_text(text)
+        return path
+
+    def test_wrong_files(self):
+        self.refused(["box", "--config", self.dir / "none"], USAGE, "none: No such file or directory")
+        self.refused(["box", "--config", self.dir], USAGE, "Is a directory")
+        self.refused(["box", "--config", self.conf("[box]\nlistne = x\n")], USAGE,
+                     r'f\.conf:2: no option "listne"; did you mean "listen"')
+        self.refused(["box", "--config", self.conf("[box]\n\nmtu = 5\n")], USAGE, r"f\.conf:3: mtu=5: must be")
+        self.refused(["box", "--config", self.conf("[boxx]\nmtu = 5\n")], USAGE, r'f\.conf:2: no section "\[boxx\]"')
+        self.refused(["box", "--config", self.conf(""), "--config", "x"], USAGE, "--config: given twice")
+        self.refused(["box", "--config", self.conf("[root]\nconnect = x\n")], USAGE, "--listen is missing")
+
+    def example(self, name, *replacements):
+        text = (SOURCE / "docs/examples" / name).read_text()
+        for old, new in replacements:
+            self.assertIn(old, text, name)
+            text = text.replace(old, str(new))
+        return self.conf(text)
+
+    def test_examples_are_understood(self):
+        for n in (0, 1):
+            (self.dir / f"ssd{n}.img").write_bytes(b"\0" * (1 << 20))
+        conf = self.example("box.conf", ("udp:0.0.0.0:7000", "udp:127.0.0.1:0"), ("/var/lib/farbus", self.dir))
+        box = self.daemon("box", "--config", conf, "--control", self.dir / "box.sock")
+        box.wait_line("ready: listening on .*; 2 functions;")
+        qmp = self.dir / "vm1.qmp"
+        conf = self.example("root.conf", ("192.0.2.1:7000", "127.0.0.1:9"), ("/run/farbus/sockets", self.dir / "sockets"),
+                            ("/run/farbus/vm1.qmp", qmp))
+        self.refused(["root", "--config", conf, "--control", self.dir / "root.sock"], FAILED, re.escape(str(qmp)),
+                     "No such file or directory")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
