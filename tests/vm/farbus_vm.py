@@ -606,7 +606,7 @@ class Vm:
         r"ACPI: IRQ 4 override to edge",
         r"amd_pstate: the _CPC object is not present",
         r"mtrr: your CPUs had inconsistent",
-        r"clocksource: |tsc: Marking TSC unstable",
+        r"clocksource: |tsc: (Marking TSC unstable|Unable to calibrate)",
         r"hrtimer: interrupt took|perf: interrupt took too long|workqueue: .* hogged CPU",
     ]
 
