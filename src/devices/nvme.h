@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The NVMe controller, shared by its parts. Start reading at nvme.c.
+ *
+ *	nvme.c           registers, enable, disable, shutdown, reset, descriptor
+ *	nvme_queue.c     doorbells, fetching, arbitration, completions, interrupts
+ *	nvme_cmd.c       the life of one command
+ *	nvme_data.c      PRP and SGL, data to and from guest memory
+ *	nvme_buf.c       I/O buffers
+ *	nvme_io.c        I/O commands            nvme_erase.c   those that deallocate
+ *	nvme_admin.c     admin commands          nvme_event.c   asynchronous events
+ *	nvme_identify.c  nvme_log.c  nvme_features.c
+ *	nvme_ns.c        namespaces and their files
+ *	nvme_aio.c       asynchronous file operations
+ */
+#ifndef FARBUS_DEVICES_NVME_H
+#define FARBUS_DEVICES_NVME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "devices/nvme_aio.h"
+#include "devices/nvme_wire.h"
+#include "farbus/device.h"
+
+enum {
+	NVME_MAX_QUEUES = 64,  /* I/O queue pairs */
+	NVME_VECTORS = NVME_MAX_QUEUES + 1,
+	NVME_MAX_NS = 16,
+	NVME_MQES = 4095,      /* 0-based: 4,096 entries */
+	NVME_MPSMAX = 4,       /* memory pages of 4 to 64 KiB */
+	NVME_FETCH = 32,       /* submission entries in one DMA read */
+	NVME_CMDS = 1024,      /* commands in progress; the rest wait in their queues */
+	NVME_CMDS_ADMIN = 32,  /* of those, out of reach of I/O queues */
+	NVME_AERS = 8,         /* Asynchronous Event Requests held */
+	NVME_ERRORS = 64,      /* entries of the error log */
+	NVME_SGL_MAX = 2048,   /* descriptors a command may have */
+	NVME_LIST_CHUNK = 4096, /* bytes of a PRP list or SGL segment read at once */
+	NVME_TEMPERATURE = 313, /* kelvin; a constant: there is no sensor */
+};
+
+struct nvme;
+struct nvme_cmd;
+
+/* ---- Buffers (nvme_buf.c) -------------------------------------------------- */
+
+/*
+ * One arena, cut into blocks of 4 KiB << order by a buddy allocator: page-aligned
+ * and contiguous for direct I/O, bounded, registered with io_uring once.
+ */
+struct nvme_arena {
+	uint8_t *base;
+	size_t size;
+	unsigned top;      /* the largest order; size is a multiple of 4 KiB << top */
+	uint8_t *order;    /* of the block that starts at this page: order, free or in use */
+	struct nvme_free_block *free[20];
+	size_t used;
+};
+
+int nvme_arena_init(struct nvme_arena *a, size_t block_max, size_t size); /* 0 or -ENOMEM */
+void nvme_arena_fini(struct nvme_arena *a);
+void *nvme_arena_get(struct nvme_arena *a, size_t len); /* NULL: none free now */
+void nvme_arena_put(struct nvme_arena *a, void *p);
+size_t nvme_arena_block_max(const struct nvme_arena *a);
+
+/* ---- Namespaces (nvme_ns.c) ------------------------------------------------- */
+
+struct nvme_ns {
+	struct nvme *n;
+	uint32_t nsid; /* 0: there is none */
+	int fd;
+	bool readonly, direct, is_block;
+	bool formatting; /* Format NVM has it */
+	bool changed;    /* listed in the Changed Namespace List */
+	uint8_t lbads;   /* log2 of the block size: 9 or 12 */
+	uint64_t bytes;  /* of the file, as last seen */
+	unsigned inflight; /* I/O commands that use it */
+	/*
+	 * What a flush has to bring to the disk: writes that had ended when it began.
+	 * Clean: synced == writes_ended, and a flush then costs nothing.
+	 */
+	uint64_t writes_ended, synced;
+	uint8_t uuid[16];
+	uint64_t bytes_read, bytes_written, reads, writes, media_errors, file_errors;
+	uint32_t error_recovery; /* feature 05h */
+	struct nvme_aio_op sync;   /* at shutdown */
+	uint64_t sync_mark;
+};
+
+static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
+{
+	return ns->bytes >> ns->lbads;
+}
+
+int nvme_ns_open_all(struct nvme *n); /* 0 or -errno, logged */
+void nvme_ns_close_all(struct nvme *n);
+struct nvme_ns *nvme_ns_get(struct nvme *n, uint32_t nsid); /* NULL: not there */
+void nvme_ns_set_lbads(struct nvme_ns *ns, uint8_t lbads);  /* and remembers it with the file */
+void nvme_ns_check_size(struct nvme *n);                    /* files that have grown */
+static inline bool nvme_ns_dirty(const struct nvme_ns *ns)
+{
+	return ns->writes_ended != ns->synced;
+}
+static inline void nvme_ns_synced(struct nvme_ns *ns, uint64_t mark)
+{
+	if (mark > ns->synced)
+		ns->synced = mark;
+}
+/* The status that a file operation's -errno becomes; logs and counts it. */
+uint16_t nvme_ns_status(struct nvme_ns *ns, bool write, int err, uint64_t offset);
+
+/* ---- Commands (nvme_cmd.c) --------------------------------------------------- */
+
+enum nvme_cmd_state {
+	NVME_CMD_FREE,
+	NVME_CMD_ACTIVE,
+	NVME_CMD_WAITING, /* for a buffer */
+	NVME_CMD_PARKED,  /* Asynchronous Event Request, or waits for other commands to end */
+	NVME_CMD_DONE,    /* in its completion queue's list */
+	NVME_CMD_POSTED,  /* the host has been told; a DMA write may still own the buffer */
+	NVME_CMD_DEAD,    /* dropped by a reset; something still owns the buffer */
+	NVME_CMD_STATES,
+};
+
+typedef void nvme_step(struct nvme_cmd *cmd, int res);
+
+struct nvme_cmd {
+	struct nvme *n;
+	struct nvme_sq *sq;
+	struct nvme_cq *cq; /* DONE: in whose list */
+	struct nvme_ns *ns; /* counted in ns->inflight */
+	enum nvme_cmd_state state;
+	struct nvme_sqe sqe;
+	uint16_t cid;
+	uint16_t status; /* DONE: status field, without phase */
+	uint16_t sqhd;
+	uint16_t location; /* of the error, for the error log: byte in 7:0, bit in 10:8; FFFFh: none */
+	uint32_t dw0;
+	TAILQ_ENTRY(nvme_cmd) sq_link; /* sq->cmds */
+	TAILQ_ENTRY(nvme_cmd) link;    /* free, waiting, parked or cq->done */
+
+	unsigned pending; /* asynchronous operations that will call back */
+
+	/* Data: where it goes in guest memory, and our copy. */
+	uint32_t len;
+	uint8_t *buf;
+	size_t buf_len;
+	struct fb_dma_seg *segs; /* seg_room; address NVME_BIT_BUCKET: nowhere */
+	unsigned n_segs, seg_room;
+	bool bucket;
+	struct fb_dma_seg few[4];
+	nvme_step *mapped;
+	/* PRP list or SGL segment being read. */
+	uint8_t *list;
+	uint64_t list_addr;
+	uint32_t list_len;     /* bytes in this read */
+	uint32_t list_left;    /* SGL: bytes of the segment after it */
+	uint32_t map_left;     /* bytes not yet mapped */
+	unsigned n_descriptors;
+	bool list_last;        /* SGL: Last Segment */
+
+	void (*fill)(struct nvme_cmd *cmd, uint8_t *buf);
+	nvme_step *fetched;
+
+	/* DMA in progress. */
+	unsigned dma_left;
+	int dma_err;
+	nvme_step *dma_step;
+
+	/* File operation in progress. */
+	struct nvme_aio_op op;
+	nvme_step *op_step;
+	uint64_t offset, todo; /* bytes in the file */
+	struct nvme_ns *file;  /* whose file */
+	uint64_t sync_mark;    /* FSYNC: file->writes_ended when it began */
+	uint32_t index;        /* DSM range, Flush or Format namespace */
+	bool part_a, part_b;   /* Read: mapped, file read */
+	bool is_aer;           /* in n->aers */
+};
+
+#define NVME_BIT_BUCKET UINT64_MAX
+
+struct nvme_cmd *nvme_cmd_get(struct nvme *n); /* NULL: none free */
+void nvme_cmd_free(struct nvme_cmd *cmd);
+void nvme_cmd_hold(struct nvme_cmd *cmd);
+/* One asynchronous operation has ended: true if the command is still to be worked on. */
+bool nvme_cmd_release(struct nvme_cmd *cmd);
+/* Ends the command: 0 or a status of NVME_SC_*, with NVME_SC_DNR where a retry is pointless. */
+void nvme_complete(struct nvme_cmd *cmd, uint16_t status);
+/* As above, naming the field of the command that is wrong (byte offset), DNR set. */
+void nvme_refuse(struct nvme_cmd *cmd, uint16_t status, unsigned byte);
+/* Ends without a completion entry: reset. */
+void nvme_drop(struct nvme_cmd *cmd);
+/* Waits for something that is not work of its own; does not hold up a shutdown. */
+void nvme_park(struct nvme_cmd *cmd);
+void nvme_unpark(struct nvme_cmd *cmd);
+/* A block of `len` bytes; then step(cmd, 0), maybe at once, maybe when one is free. */
+void nvme_buf_get(struct nvme_cmd *cmd, size_t len, nvme_step *step);
+void nvme_buf_wake(struct nvme *n);
+
+/* File operations of a command; step(cmd, 0 or -errno) when all bytes are moved. -ENODATA: the file is shorter. */
+void nvme_file_read(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t offset, nvme_step *step);
+void nvme_file_write(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t offset, bool dsync, nvme_step *step);
+void nvme_file_sync(struct nvme_cmd *cmd, struct nvme_ns *ns, nvme_step *step);
+void nvme_file_allocate(struct nvme_cmd *cmd, int mode, uint64_t offset, uint64_t range, nvme_step *step);
+
+/* ---- Data (nvme_data.c) --------------------------------------------------------- */
+
+/*
+ * Finds where `len` bytes of the command's data lie in guest memory (reads PRP
+ * lists and SGL segments); then step(cmd, 0), maybe at once. Completes the
+ * command itself when PRPs or SGLs are wrong.
+ */
+void nvme_map(struct nvme_cmd *cmd, uint32_t len, nvme_step *step);
+/* buf to guest memory. No step: complete the command next, the order holds. */
+void nvme_to_host(struct nvme_cmd *cmd, const uint8_t *buf);
+/* Guest memory to buf; then step(cmd, 0). Completes the command itself on error. */
+void nvme_from_host(struct nvme_cmd *cmd, uint8_t *buf, nvme_step *step);
+/* The answer of a command that gives data: fill() writes into `len` zeroed bytes; then maps, sends, completes. */
+void nvme_reply(struct nvme_cmd *cmd, uint32_t len, void (*fill)(struct nvme_cmd *cmd, uint8_t *buf));
+/* The data of a command that brings some: step(cmd, 0) with it in cmd->buf. */
+void nvme_fetch_data(struct nvme_cmd *cmd, uint32_t len, nvme_step *step);
+
+/* ---- Queues (nvme_queue.c) ------------------------------------------------------- */
+
+TAILQ_HEAD(nvme_cmd_list, nvme_cmd);
+
+struct nvme_sq {
+	struct nvme *n;
+	bool exists, fetching;
+	uint16_t qid, cqid;
+	uint32_t size;
+	uint64_t addr;
+	uint32_t head, tail;   /* head: next to fetch */
+	unsigned fetch_count, fetch_errors;
+	unsigned inflight;     /* in cmds */
+	struct nvme_cmd_list cmds; /* not yet completed */
+	struct nvme_cmd *deleting; /* the Delete I/O Submission Queue command */
+	struct nvme_sqe fetch[NVME_FETCH];
+};
+
+struct nvme_cq_ring { /* outlives its queue while DMA writes are under way */
+	unsigned refs;
+	struct nvme *n;
+	struct nvme_cqe entry[];
+};
+
+struct nvme_cq {
+	struct nvme *n;
+	bool exists, ien, phase;
+	uint16_t qid, vector;
+	uint32_t size;
+	uint64_t addr;
+	uint32_t head, tail;
+	unsigned n_sqs;
+	unsigned coalesced;     /* entries posted since the last interrupt */
+	uint64_t irq_deadline;  /* aggregation time; 0: none */
+	struct nvme_cmd_list done;
+	struct nvme_cq_ring *ring;
+};
+
+/* Something is to be done at the end of this round of the loop. */
+void nvme_kick(struct nvme *n);
+void nvme_queue_init(struct nvme *n);
+void nvme_doorbell(struct nvme *n, uint64_t offset, uint32_t value);
+void nvme_sq_create(struct nvme *n, unsigned qid, unsigned cqid, uint32_t size, uint64_t addr);
+int nvme_cq_create(struct nvme *n, unsigned qid, uint32_t size, uint64_t addr, unsigned vector, bool ien);
+void nvme_sq_delete(struct nvme_sq *sq);
+void nvme_cq_delete(struct nvme_cq *cq);
+void nvme_sq_drained(struct nvme_sq *sq); /* a command of it has ended: does a deletion wait? */
+void nvme_irq_update(struct nvme *n);     /* after INTMS, INTMC */
+void nvme_timer_update(struct nvme *n);
+
+/* ---- Error log, events (nvme_log.c, nvme_event.c) --------------------------------- */
+
+void nvme_error_add(struct nvme_cmd *cmd, uint16_t status);
+void nvme_event(struct nvme *n, enum nvme_event_type type, uint8_t info, uint8_t log_page);
+void nvme_event_unmask(struct nvme *n, enum nvme_event_type type);
+void nvme_event_request(struct nvme_cmd *cmd);
+void nvme_events_reset(struct nvme *n);
+uint8_t nvme_critical_warning(const struct nvme *n);
+void nvme_check_temperature(struct nvme *n);
+void nvme_busy(struct nvme *n, int delta);
+
+/* ---- Command sets -------------------------------------------------------------------- */
+
+void nvme_admin(struct nvme_cmd *cmd);
+void nvme_io(struct nvme_cmd *cmd);
+void nvme_io_write_zeroes(struct nvme_cmd *cmd);
+void nvme_io_dsm(struct nvme_cmd *cmd);
+void nvme_format(struct nvme_cmd *cmd);
+void nvme_format_poll(struct nvme *n); /* I/O of a namespace has ended */
+void nvme_identify(struct nvme_cmd *cmd);
+void nvme_get_log_page(struct nvme_cmd *cmd);
+void nvme_get_features(struct nvme_cmd *cmd);
+void nvme_set_features(struct nvme_cmd *cmd);
+void nvme_features_reset(struct nvme *n);
+/* Start and length in bytes of the command's block range; completes the command and returns false if it is outside. */
+bool nvme_block_range(struct nvme_cmd *cmd, uint64_t *offset, uint64_t *bytes);
+
+/* ---- The controller -------------------------------------------------------------------- */
+
+struct nvme_features {
+	uint32_t arbitration, power, vwc, coalescing, atomicity, events;
+	uint16_t temp_over, temp_under;
+	uint16_t n_sq, n_cq; /* allocated: I/O queues the host may create */
+	bool queues_set;
+	bool vector_cd[NVME_VECTORS];
+	uint64_t timestamp, timestamp_at; /* ms, and when it was set (ns) */
+	bool timestamp_set;
+	uint8_t host_id[16];
+};
+
+struct nvme_options {
+	const char *file[NVME_MAX_NS];
+	uint32_t lba;    /* enum nvme_lba_choice */
+	uint32_t queues;
+	const char *serial, *model, *firmware;
+	uint64_t mdts, buffers, create;
+	uint32_t direct; /* auto, on, off */
+	uint32_t aio;    /* enum nvme_aio_choice */
+	bool readonly, cache, discard;
+};
+
+enum nvme_lba_choice { NVME_LBA_AUTO, NVME_LBA_512, NVME_LBA_4096 };
+enum nvme_direct_choice { NVME_DIRECT_AUTO, NVME_DIRECT_ON, NVME_DIRECT_OFF };
+
+struct nvme {
+	struct fb_device *dev;
+	struct nvme_options opt;
+	char sn[21], mn[41], fr[9], subnqn[80];
+	uint8_t mdts; /* power of two in units of 4 KiB */
+
+	/* Registers. */
+	uint32_t cc, csts, aqa, intms;
+	uint64_t asq, acq;
+	uint32_t page_size; /* from CC.MPS */
+
+	/* Lifecycle (nvme.c). */
+	bool enabled;       /* queues run */
+	bool stopping;      /* CC.EN was cleared; CSTS.RDY follows when nothing is in flight */
+	bool closing;       /* quiesce(): nothing new is fetched */
+	bool sync_wanted;   /* shutdown or quiesce(): the files are to be synced when commands have ended */
+	unsigned syncing;   /* namespaces being synced for it */
+	unsigned n_async;   /* DMA and file operations that will call back */
+	unsigned n_busy;    /* commands started and not completed, without parked ones */
+
+	struct nvme_sq sq[NVME_MAX_QUEUES + 1];
+	struct nvme_cq cq[NVME_MAX_QUEUES + 1];
+	unsigned n_queues;  /* the highest queue identifier in use, plus 1 */
+	unsigned next_sq;   /* round robin */
+	unsigned reserved;  /* commands promised to fetches under way */
+	bool running, scheduled, again;
+	struct nvme_features feat;
+
+	struct nvme_cmd *cmds;
+	struct nvme_cmd_list free, waiting;
+	unsigned n_free;
+	struct nvme_arena arena;
+	struct nvme_aio aio;
+	struct nvme_cmd *format; /* the Format NVM in progress */
+
+	struct nvme_cmd_list aers;
+	unsigned n_aers;
+	uint8_t event_masked;                     /* bit a type: until its log page is read */
+	uint16_t event_pending[NVME_EVENT_TYPES]; /* bit an information value */
+	uint8_t event_page[NVME_EVENT_TYPES][16];
+
+	struct nvme_error_entry errors[NVME_ERRORS]; /* ring; errors_total % NVME_ERRORS is next */
+	uint64_t errors_total;
+	uint64_t start_ns, busy_since, busy_ns, power_cycles, unsafe_shutdowns;
+	uint64_t fetches, fetched, cqe_writes, cqes, irqs, buffer_waits, dropped, bad_doorbells;
+
+	struct nvme_ns ns[NVME_MAX_NS];
+	unsigned n_ns; /* the highest nsid */
+	bool bad_temperature;
+
+	struct fb_device_batch batch;
+	struct fb_device_poller poller;
+	struct fb_device_fd aio_watch;
+	struct fb_device_timer retry_timer, irq_timer, size_timer;
+};
+
+void nvme_lifecycle(struct nvme *n); /* does a state change wait for what has just ended? */
+void nvme_fatal(struct nvme *n, const char *why);
+
+extern const struct fb_model nvme_model;
+
+#endif

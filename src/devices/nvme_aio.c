@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nvme_aio.h with io_uring.
+ *
+ * Operations wait in a FIFO until submit(), which turns as many as fit into
+ * SQEs and enters the kernel once. So a round of the event loop costs one
+ * system call whatever it gathered, and reads that the page cache can answer
+ * have their completion on the ring when that call returns. The ring's own
+ * descriptor is what the event loop sleeps on: no eventfd write for each
+ * completion.
+ */
+#include "devices/nvme_aio.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { URING_ENTRIES = 256, URING_INFLIGHT = 512 };
+
+struct uring {
+	struct io_uring ring;
+	struct nvme_aio_op *first, **last; /* queued, not yet SQEs */
+	unsigned in_kernel;                /* SQEs whose CQE has not been seen */
+	uint8_t *arena;                    /* registered buffer 0, or NULL */
+	size_t arena_len;
+};
+
+static void prepare(struct uring *u, struct io_uring_sqe *sqe, struct nvme_aio_op *op)
+{
+	uint8_t *buf = op->buf;
+	bool fixed = u->arena && buf >= u->arena && buf < u->arena + u->arena_len;
+
+	switch (op->kind) {
+	case NVME_AIO_READ:
+		if (fixed)
+			io_uring_prep_read_fixed(sqe, op->fd, buf, op->len, op->offset, 0);
+		else
+			io_uring_prep_read(sqe, op->fd, buf, op->len, op->offset);
+		break;
+	case NVME_AIO_WRITE:
+		if (fixed)
+			io_uring_prep_write_fixed(sqe, op->fd, buf, op->len, op->offset, 0);
+		else
+			io_uring_prep_write(sqe, op->fd, buf, op->len, op->offset);
+		if (op->dsync)
+			sqe->rw_flags = RWF_DSYNC;
+		break;
+	case NVME_AIO_FSYNC:
+		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
+		break;
+	case NVME_AIO_FALLOCATE:
+		io_uring_prep_fallocate(sqe, op->fd, op->mode, (off_t)op->offset, (off_t)op->range);
+		break;
+	}
+	io_uring_sqe_set_data(sqe, op);
+}
+
+static void uring_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
+{
+	struct uring *u = aio->priv;
+
+	op->next = NULL;
+	*u->last = op;
+	u->last = &op->next;
+}
+
+static bool uring_submit(struct nvme_aio *aio)
+{
+	struct uring *u = aio->priv;
+	bool more = true;
+
+	while (more) {
+		struct io_uring_sqe *sqe;
+
+		while (u->first && u->in_kernel < URING_INFLIGHT && (sqe = io_uring_get_sqe(&u->ring))) {
+			struct nvme_aio_op *op = u->first;
+
+			u->first = op->next;
+			if (!u->first)
+				u->last = &u->first;
+			prepare(u, sqe, op);
+			u->in_kernel++;
+		}
+		if (!io_uring_sq_ready(&u->ring))
+			break;
+		aio->submits++;
+		/* EAGAIN, EBUSY, EINTR: the SQEs stay in the ring for the next call. */
+		more = io_uring_submit(&u->ring) > 0 && u->first && u->in_kernel < URING_INFLIGHT;
+	}
+	return io_uring_sq_ready(&u->ring) > 0;
+}
+
+static unsigned uring_reap(struct nvme_aio *aio, unsigned max)
+{
+	struct uring *u = aio->priv;
+	struct io_uring_cqe *cqe;
+	unsigned n = 0;
+
+	while (n < max && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+		struct nvme_aio_op *op = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
+
+		io_uring_cqe_seen(&u->ring, cqe);
+		u->in_kernel--;
+		aio->inflight--;
+		n++;
+		op->done(op, res);
+	}
+	return n;
+}
+
+static void uring_wait(struct nvme_aio *aio)
+{
+	struct uring *u = aio->priv;
+
+	if (u->in_kernel)
+		io_uring_submit_and_wait(&u->ring, 1);
+}
+
+static void uring_close(struct nvme_aio *aio)
+{
+	struct uring *u = aio->priv;
+
+	io_uring_queue_exit(&u->ring);
+	free(u);
+}
+
+static const struct nvme_aio_backend uring_backend = {
+	.name = "io_uring",
+	.queue = uring_queue,
+	.submit = uring_submit,
+	.reap = uring_reap,
+	.wait = uring_wait,
+	.close = uring_close,
+};
+
+int nvme_aio_uring_open(struct nvme_aio *aio, void *arena, size_t arena_len, bool pin)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	struct iovec iov = {arena, arena_len};
+	struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_COOP_TASKRUN,
+					 .cq_entries = 2 * URING_INFLIGHT};
+	int err;
+
+	if (!u)
+		return -ENOMEM;
+	err = io_uring_queue_init_params(URING_ENTRIES, &u->ring, &params);
+	if (err == -EINVAL) { /* Linux before 5.19 */
+		params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = 2 * URING_INFLIGHT};
+		err = io_uring_queue_init_params(URING_ENTRIES, &u->ring, &params);
+	}
+	if (err < 0) {
+		free(u);
+		return err;
+	}
+	u->last = &u->first;
+	/* Saves pinning pages for each direct I/O; the locked-memory limit may forbid it, then it goes without. */
+	if (pin && io_uring_register_buffers(&u->ring, &iov, 1) == 0) {
+		u->arena = arena;
+		u->arena_len = arena_len;
+	}
+	aio->backend = &uring_backend;
+	aio->priv = u;
+	aio->wake_fd = u->ring.ring_fd;
+	return 0;
+}
+
+int nvme_aio_open(struct nvme_aio *aio, enum nvme_aio_choice choice, void *arena, size_t arena_len, bool pin)
+{
+	int err = -ENOSYS;
+
+	*aio = (struct nvme_aio){.wake_fd = -1};
+	if (choice != NVME_AIO_THREADS)
+		err = nvme_aio_uring_open(aio, arena, arena_len, pin);
+	if (choice == NVME_AIO_THREADS || (choice == NVME_AIO_AUTO && (err == -EPERM || err == -ENOSYS || err == -EACCES)))
+		err = nvme_aio_threads_open(aio);
+	return err;
+}
+
+void nvme_aio_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
+{
+	aio->inflight++;
+	aio->ops++;
+	aio->backend->queue(aio, op);
+}
+
+bool nvme_aio_submit(struct nvme_aio *aio)
+{
+	return aio->inflight && aio->backend->submit(aio);
+}
+
+unsigned nvme_aio_reap(struct nvme_aio *aio, unsigned max)
+{
+	return aio->inflight ? aio->backend->reap(aio, max) : 0;
+}
+
+void nvme_aio_drain(struct nvme_aio *aio)
+{
+	while (aio->inflight) {
+		aio->backend->submit(aio);
+		if (!aio->backend->reap(aio, UINT32_MAX))
+			aio->backend->wait(aio);
+	}
+}
+
+void nvme_aio_close(struct nvme_aio *aio)
+{
+	if (!aio->backend)
+		return;
+	nvme_aio_drain(aio);
+	aio->backend->close(aio);
+	*aio = (struct nvme_aio){.wake_fd = -1};
+}

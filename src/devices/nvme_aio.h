@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asynchronous file operations: io_uring, or a few threads where the system
+ * forbids io_uring (seccomp in containers, kernel.io_uring_disabled).
+ *
+ * One thread queues, submits and reaps; done() is called from nvme_aio_reap()
+ * only, once for each operation that was queued. Nothing blocks except
+ * nvme_aio_drain() and nvme_aio_close().
+ *
+ * A backend moves one operation each; tests put one with injected errors in
+ * front of the real one.
+ */
+#ifndef FARBUS_DEVICES_NVME_AIO_H
+#define FARBUS_DEVICES_NVME_AIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+enum nvme_aio_kind {
+	NVME_AIO_READ,
+	NVME_AIO_WRITE,
+	NVME_AIO_FSYNC, /* data only: fdatasync */
+	NVME_AIO_FALLOCATE,
+};
+
+struct nvme_aio_op {
+	enum nvme_aio_kind kind;
+	int fd;
+	void *buf;         /* READ, WRITE; belongs to the operation until done() */
+	uint32_t len;      /* READ, WRITE: bytes */
+	uint64_t offset;
+	uint64_t range;    /* FALLOCATE: bytes */
+	int mode;          /* FALLOCATE: FALLOC_FL_… */
+	bool dsync;        /* WRITE: on the medium when done (RWF_DSYNC) */
+	/* res: bytes moved (READ, WRITE; may be short), 0, or -errno. */
+	void (*done)(struct nvme_aio_op *op, int res);
+	struct nvme_aio_op *next; /* the backend's */
+	int res;                  /* the backend's */
+};
+
+struct nvme_aio;
+
+struct nvme_aio_backend {
+	const char *name;
+	void (*queue)(struct nvme_aio *aio, struct nvme_aio_op *op);
+	bool (*submit)(struct nvme_aio *aio);
+	/* Calls done() for what has ended, at most `max`; returns how many. */
+	unsigned (*reap)(struct nvme_aio *aio, unsigned max);
+	void (*wait)(struct nvme_aio *aio); /* blocks until reap() would find something */
+	void (*close)(struct nvme_aio *aio);
+};
+
+struct nvme_aio {
+	const struct nvme_aio_backend *backend;
+	void *priv;        /* the backend's */
+	int wake_fd;       /* readable while there is something to reap */
+	unsigned inflight; /* queued and not yet reaped */
+	uint64_t ops, submits;
+};
+
+enum nvme_aio_choice { NVME_AIO_AUTO, NVME_AIO_URING, NVME_AIO_THREADS };
+
+/*
+ * 0 or -errno of io_uring_setup (choice URING) or of making threads. `arena`
+ * of `arena_len` bytes, where all I/O buffers lie, is registered with the
+ * kernel when `pin` and the limits allow it.
+ */
+int nvme_aio_open(struct nvme_aio *aio, enum nvme_aio_choice choice, void *arena, size_t arena_len, bool pin);
+int nvme_aio_uring_open(struct nvme_aio *aio, void *arena, size_t arena_len, bool pin);
+int nvme_aio_threads_open(struct nvme_aio *aio);
+void nvme_aio_close(struct nvme_aio *aio); /* drains first */
+
+/* Queues; nothing need have started before nvme_aio_submit(). */
+void nvme_aio_queue(struct nvme_aio *aio, struct nvme_aio_op *op);
+/* True when operations are left over that the kernel did not take: call again soon. */
+bool nvme_aio_submit(struct nvme_aio *aio);
+unsigned nvme_aio_reap(struct nvme_aio *aio, unsigned max);
+/* Blocks until nothing is in flight; what done() queues is waited for too. */
+void nvme_aio_drain(struct nvme_aio *aio);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A runtime for models under test: include/farbus/device.h on an array that is
+ * the guest's memory, without TLPs, ports or an event loop.
+ *
+ * DMA takes effect in fake_round(): writes and interrupts in the order in which
+ * they were made, reads in the order made or, with `shuffle`, in any. Nothing
+ * takes effect while `hold` is set. The clock is the machine's plus what the
+ * test adds.
+ */
+#ifndef FARBUS_TESTS_FAKE_DEVICE_H
+#define FARBUS_TESTS_FAKE_DEVICE_H
+
+#include "farbus/device.h"
+
+enum { FAKE_VECTORS = 128 };
+
+struct fake_dma;
+
+struct fb_device {
+	const struct fb_model *model;
+	void *state;
+	char id[32];
+	char *options;
+	uint8_t *mem; /* guest memory from bus address 0 */
+	uint64_t mem_size;
+
+	/* What the test sets. */
+	bool hold;          /* DMA waits */
+	bool bme;           /* on after fake_new() */
+	uint64_t shuffle;   /* seed; 0: in order */
+	int fail_reads;     /* status of all reads; 0: they work */
+	int fail_address;   /* status of accesses at fail_at.. */
+	uint64_t fail_at, fail_len;
+	enum fb_irq_mode irq_mode; /* FB_IRQ_MSIX */
+	uint64_t clock_offset;
+	unsigned refuse_dma; /* the next so many calls return -ENOMEM */
+
+	/* What it looks at. */
+	unsigned irqs[FAKE_VECTORS];
+	bool intx;
+	char errors[4096];  /* of fb_device_error() and _warn(), a line each */
+	unsigned reads, writes, bad_addresses;
+	uint64_t read_bytes, write_bytes, max_write; /* max_write: the largest single one */
+	unsigned outstanding;
+	bool idle, on_bus; /* on_bus: inside fake_round(): done() must not come from inside a call */
+	uint16_t msi, msix;
+	uint64_t serial;
+
+	struct fake_dma *first, **last;
+	struct fb_device_batch *batches[16];
+	unsigned n_batches;
+	struct fb_device_poller *pollers[4];
+	unsigned n_pollers;
+	struct fb_device_timer *timers[16];
+	unsigned n_timers;
+	struct { struct fb_device_fd *watch; int fd; } fds[4];
+	unsigned n_fds;
+};
+
+/* 0 or the model's -errno, whose line is then in (*out)->errors; free it in both cases. */
+int fake_new(struct fb_device **out, const struct fb_model *model, const char *options, uint64_t mem_size);
+void fake_free(struct fb_device *dev);
+
+/* One round of the loop. True if anything happened. */
+bool fake_round(struct fb_device *dev);
+/* Rounds until cond(arg), at most 10 s: false if it never came true. */
+bool fake_until(struct fb_device *dev, bool (*cond)(void *arg), void *arg);
+/* Rounds until nothing happens any more for a while and nothing is outstanding. */
+void fake_settle(struct fb_device *dev);
+void fake_advance(struct fb_device *dev, uint64_t ns);
+/* As the runtime: cancels DMA, then the model's reset(). */
+void fake_reset(struct fb_device *dev, enum fb_reset kind);
+void fake_cancel_dma(struct fb_device *dev, int status);
+
+static inline uint32_t fake_read32(struct fb_device *dev, uint64_t offset)
+{
+	return (uint32_t)dev->model->read(dev, 0, offset, 4);
+}
+static inline uint64_t fake_read64(struct fb_device *dev, uint64_t offset)
+{
+	return dev->model->read(dev, 0, offset, 8);
+}
+static inline void fake_write32(struct fb_device *dev, uint64_t offset, uint32_t value)
+{
+	dev->model->write(dev, 0, offset, value, 4);
+}
+static inline void fake_write64(struct fb_device *dev, uint64_t offset, uint64_t value)
+{
+	dev->model->write(dev, 0, offset, value, 8);
+}
+
+#endif
