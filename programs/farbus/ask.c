@@ -14,7 +14,7 @@ static const uint64_t answer_ns = 5000000000;
 #define M(member) offsetof(struct ask_options, member)
 
 const struct cli_option ask_option_table[] = {
-	{.value = {"json", FB_OPTION_BOOL, M(json), .help = "print JSON (docs/operations.md has the keys)"}},
+	{.value = {"json", FB_OPTION_BOOL, M(json), .help = "print JSON; docs/operations.md has the keys"}},
 	{.value = {"control", FB_OPTION_STRING, M(control), 1, 107, .help = "control socket of the one daemon to ask"},
 	 .argument = "PATH", .shown = "all daemons of this machine"},
 	{.value = {.key = NULL}},
