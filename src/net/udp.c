@@ -380,12 +380,14 @@ struct tx_batch {
 static unsigned add_message(struct tx_batch *b, const struct fb_dgram *v, unsigned n, bool gso)
 {
 	unsigned room = 2 * TX_IOV - b->n_iov, count = 0, i = b->n;
-	struct msghdr *m = &b->msgs[i].msg_hdr;
-	struct iovec *iov = &b->iov[b->n_iov], *last = NULL;
+	struct iovec *iov, *last = NULL;
+	struct msghdr *m;
 	size_t total = 0;
 
 	if (i == TX_BATCH || !room)
 		return 0;
+	m = &b->msgs[i].msg_hdr;
+	iov = &b->iov[b->n_iov];
 	while (count < n && count < TX_IOV) {
 		const struct fb_dgram *d = &v[count];
 

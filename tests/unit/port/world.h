@@ -7,6 +7,7 @@
 #ifndef TESTS_UNIT_PORT_WORLD_H
 #define TESTS_UNIT_PORT_WORLD_H
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
