@@ -26,7 +26,9 @@ const struct fb_model *fb_model_find(const struct fb_model *const *models, const
 /*
  * Makes a device from "nvme,id=ssd0,file=disk.img". Common options, of every
  * model: id (required, 1..31 of [A-Za-z0-9._-]), irq-coalesce (time, 0),
- * msi and msix (on/off: offer the capability), completion-timeout (50 ms .. 64 s).
+ * msi and msix (on/off: offer the capability), completion-timeout (50 ms .. 64 s,
+ * default 60 s: longer than the link's hold time, since an outage is to be
+ * nothing but time), d3-reset (on/off, default off: No_Soft_Reset is 1).
  * 0 or -errno; one line has then been logged that names the option, the value
  * and what is allowed.
  */
@@ -42,6 +44,8 @@ extern const struct fb_port_user fb_device_port_user; /* arg: the device */
 void fb_device_detach(struct fb_device *dev);
 
 const struct fb_model *fb_device_model(const struct fb_device *dev);
+/* The options of every model, for help; those of type FB_OPT_U64 with unit "time" take "20us", "1.5s". */
+const struct fb_option *fb_device_common_options(unsigned *n);
 
 /* The box. */
 

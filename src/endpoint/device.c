@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A device: how it is made and ends, its session with a root, and where TLPs from the root go. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "endpoint/device_impl.h"
+#include "endpoint/regs.h"
+#include "util/reader.h"
+#include "util/text.h"
+
+/* In front of the model's state, so that the way back from it is one subtraction. */
+struct state_header {
+	_Alignas(16) struct fb_device *dev;
+};
+
+/* ---- What a model may ask and say ----------------------------------------------- */
+
+void *fb_device_state(struct fb_device *dev)
+{
+	return dev->state;
+}
+
+struct fb_device *fb_device_of_state(void *state)
+{
+	return ((struct state_header *)state)[-1].dev;
+}
+
+const char *fb_device_id(const struct fb_device *dev)
+{
+	return dev->options.id;
+}
+
+const char *fb_device_name(const struct fb_device *dev)
+{
+	return dev->name;
+}
+
+const struct fb_model *fb_device_model(const struct fb_device *dev)
+{
+	return dev->model;
+}
+
+#define LOG_FUNCTION(function, level)                                                                                  \
+	void function(struct fb_device *dev, const char *fmt, ...)                                                         \
+	{                                                                                                              \
+		va_list ap;                                                                                            \
+                                                                                                                       \
+		if (!fb_log_enabled(level))                                                                            \
+			return;                                                                                        \
+		va_start(ap, fmt);                                                                                     \
+		fb_vlog(level, dev->name, fmt, ap);                                                                    \
+		va_end(ap);                                                                                            \
+	}
+LOG_FUNCTION(fb_device_error, FB_LOG_ERROR)
+LOG_FUNCTION(fb_device_warn, FB_LOG_WARN)
+LOG_FUNCTION(fb_device_info, FB_LOG_INFO)
+LOG_FUNCTION(fb_device_debug, FB_LOG_DEBUG)
+
+void fb_device_rename(struct fb_device *dev)
+{
+	if (dev->bdf_known)
+		snprintf(dev->name, sizeof(dev->name), "%s %02x:%02x.%u", dev->options.id, dev->bdf >> 8,
+			 dev->bdf >> 3 & 0x1f, dev->bdf & 7u);
+	else
+		snprintf(dev->name, sizeof(dev->name), "%s", dev->options.id ? dev->options.id : dev->model->name);
+}
+
+void fb_device_log_tlp(struct fb_device *dev, const struct pcie_tlp *tlp, const char *what)
+{
+	char text[160];
+	uint64_t more;
+
+	if (!fb_log_enabled(FB_LOG_INFO) || !fb_log_allowed(&dev->log_tlp, fb_loop_now(dev->loop), &more))
+		return;
+	pcie_tlp_describe(tlp, text, sizeof(text));
+	if (more)
+		fb_device_info(dev, "%s: %s (%llu more not shown)", what, text, (unsigned long long)more);
+	else
+		fb_device_info(dev, "%s: %s", what, text);
+}
+
+int fb_device_set_bar_size(struct fb_device *dev, unsigned bar, uint64_t size)
+{
+	if (!dev->realizing || bar >= N_BARS || !dev->bars[bar].size)
+		return -EINVAL;
+	dev->bars[bar].size = size;
+	return 0;
+}
+
+int fb_device_set_vectors(struct fb_device *dev, uint16_t msi, uint16_t msix)
+{
+	if (!dev->realizing)
+		return -EINVAL;
+	dev->msi_vectors = dev->options.msi ? msi : 0;
+	dev->msix_vectors = dev->options.msix ? msix : 0;
+	return 0;
+}
+
+void fb_device_set_serial_number(struct fb_device *dev, uint64_t serial)
+{
+	dev->serial = serial;
+}
+
+void fb_device_idle(struct fb_device *dev)
+{
+	if (dev->hooks.idle)
+		dev->hooks.idle(dev->hooks.arg, dev);
+}
+
+void fb_device_quiesce(struct fb_device *dev)
+{
+	if (!dev->model->quiesce || dev->model->quiesce(dev))
+		fb_device_idle(dev);
+}
+
+/* ---- Birth ------------------------------------------------------------------------ */
+
+const struct fb_model *fb_model_find(const struct fb_model *const *models, const char *name)
+{
+	for (; *models; models++) {
+		if (!strcmp((*models)->name, name))
+			return *models;
+	}
+	return NULL;
+}
+
+static bool power_of_2(uint64_t v)
+{
+	return v && !(v & (v - 1));
+}
+
+/* The model's own mistakes: found here rather than by a guest. */
+static int check_bar(const struct fb_device *dev, unsigned i)
+{
+	const struct fb_bar *bar = &dev->bars[i];
+	uint64_t least = bar->is_io ? 4 : 128, most = bar->is_io ? 256 : bar->is_64 ? 1ull << 62 : 1ull << 31;
+
+	if (!power_of_2(bar->size) || bar->size < least || bar->size > most)
+		fb_error(dev->name, "BAR %u: a size of 0x%llx is not a power of two from %llu on", i,
+			 (unsigned long long)bar->size, (unsigned long long)least);
+	else if (bar->is_64 && (bar->is_io || i == N_BARS - 1 || dev->bars[i + 1].size))
+		fb_error(dev->name, "BAR %u: a 64-bit BAR is of memory and takes the next one too", i);
+	else if (!power_of_2(bar->min_access) || !power_of_2(bar->max_access) || bar->max_access > 8 ||
+		 bar->min_access > bar->max_access)
+		fb_error(dev->name, "BAR %u: access sizes %u to %u make no sense", i, bar->min_access, bar->max_access);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+static int check_shape(const struct fb_device *dev)
+{
+	const struct fb_model *m = dev->model;
+	int err = 0;
+
+	for (unsigned i = 0; i < N_BARS && !err; i++)
+		err = dev->bars[i].size ? check_bar(dev, i) : 0;
+	if (err)
+		return err;
+	if (dev->msi_vectors && (!power_of_2(dev->msi_vectors) || dev->msi_vectors > 32)) {
+		fb_error(dev->name, "%u MSI vectors: must be a power of two up to 32", dev->msi_vectors);
+		return -EINVAL;
+	}
+	if (dev->msix_vectors) {
+		uint64_t size = (uint64_t)MSIX_ENTRY * dev->msix_vectors + (dev->msix_vectors + 63u) / 64 * 8;
+		const struct fb_bar *bar = m->msix_bar < N_BARS ? &dev->bars[m->msix_bar] : NULL;
+
+		if (dev->msix_vectors > 2048 || !bar || bar->is_io || m->msix_offset & 7 || m->msix_offset > UINT32_MAX ||
+		    m->msix_offset > bar->size || size > bar->size - m->msix_offset) {
+			fb_error(dev->name, "%u MSI-X vectors at BAR %u + 0x%llx do not fit", dev->msix_vectors,
+				 m->msix_bar, (unsigned long long)m->msix_offset);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int take_bars(struct fb_device *dev)
+{
+	for (unsigned i = 0; i < dev->model->n_bars; i++) {
+		const struct fb_bar *bar = &dev->model->bars[i];
+
+		if (bar->index >= N_BARS || dev->bars[bar->index].size) {
+			fb_error(dev->name, "BAR %u is impossible or there twice", bar->index);
+			return -EINVAL;
+		}
+		dev->bars[bar->index] = *bar;
+		if (!bar->min_access)
+			dev->bars[bar->index].min_access = 4;
+		if (!bar->max_access)
+			dev->bars[bar->index].max_access = 4;
+	}
+	return 0;
+}
+
+int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options)
+{
+	struct fb_req_list *lists[7];
+	struct state_header *header;
+	struct fb_device *dev;
+	int err;
+
+	if (model->api != FB_DEVICE_API || model->size < sizeof(*model)) {
+		fb_error(model->name, "the model was built for device API %u, this is %u", model->api, FB_DEVICE_API);
+		return -EINVAL;
+	}
+	if (!model->read || !model->write || !model->reset) {
+		fb_error(model->name, "the model lacks read, write or reset");
+		return -EINVAL;
+	}
+	dev = calloc(1, sizeof(*dev));
+	if (!dev)
+		return -ENOMEM;
+	dev->loop = loop;
+	dev->model = model;
+	lists[0] = &dev->posted, lists[1] = &dev->waiting, lists[2] = &dev->reading, lists[3] = &dev->issued;
+	lists[4] = &dev->finished, lists[5] = &dev->finishing, lists[6] = &dev->pool;
+	for (unsigned i = 0; i < 7; i++)
+		TAILQ_INIT(lists[i]);
+	dev->free_tags = dev->active_tags = dev->quarantine = (struct fb_tag_list){NO_TAG, NO_TAG};
+	dev->timeout.due = fb_read_timeout;
+	header = calloc(1, sizeof(*header) + model->state_size);
+	if (!header) {
+		err = -ENOMEM;
+		goto free_device;
+	}
+	header->dev = dev;
+	dev->state = header + 1;
+	fb_device_rename(dev);
+
+	err = fb_device_options(dev, options);
+	if (err)
+		goto free_options;
+	fb_device_rename(dev);
+	dev->msi_vectors = dev->options.msi ? model->msi_vectors : 0;
+	dev->msix_vectors = dev->options.msix ? model->msix_vectors : 0;
+	err = take_bars(dev);
+	if (err)
+		goto free_options;
+	dev->realizing = true;
+	err = model->realize ? model->realize(dev) : 0;
+	dev->realizing = false;
+	if (err)
+		goto stop_watches;
+	err = check_shape(dev);
+	if (err)
+		goto unrealize;
+	err = fb_irq_init(dev);
+	if (err)
+		goto free_irq;
+	fb_config_build(dev);
+	*out = dev;
+	return 0;
+
+free_irq:
+	fb_irq_free(dev);
+unrealize:
+	if (model->unrealize)
+		model->unrealize(dev);
+stop_watches:
+	fb_sched_stop_all(dev);
+free_options:
+	fb_device_options_free(dev);
+	free(header);
+free_device:
+	free(dev);
+	return err;
+}
+
+int fb_device_new(struct fb_device **out, struct fb_loop *loop, const struct fb_model *const *models, const char *spec)
+{
+	size_t len = strcspn(spec, ",");
+	const char *names[128], *near;
+	const struct fb_model *model;
+	char name[64], list[512] = "";
+	unsigned n = 0;
+
+	snprintf(name, sizeof(name), "%.*s", (int)len, spec);
+	model = fb_model_find(models, name);
+	if (model)
+		return fb_device_new_model(out, loop, model, spec[len] ? spec + len + 1 : "");
+
+	for (size_t at = 0; models[n] && n < 127 && at < sizeof(list); n++) {
+		names[n] = models[n]->name;
+		at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", n ? ", " : "", names[n]);
+	}
+	names[n] = NULL;
+	near = fb_nearest(name, names);
+	fb_error(NULL, "device '%s': there is no such model%s%s%s; there are: %s", name, near ? "; did you mean " : "",
+		 near ? near : "", near ? "?" : "", list);
+	return -ENOENT;
+}
+
+void fb_device_free(struct fb_device *dev)
+{
+	if (!dev)
+		return;
+	fb_device_detach(dev);
+	if (dev->model->unrealize)
+		dev->model->unrealize(dev);
+	fb_sched_stop_all(dev);
+	fb_timer_cancel(&dev->timeout);
+	fb_flush_cancel(&dev->finish);
+	fb_dma_free(dev);
+	fb_irq_free(dev);
+	fb_device_options_free(dev);
+	free((struct state_header *)dev->state - 1);
+	free(dev);
+}
+
+/* ---- The session ------------------------------------------------------------------ */
+
+void fb_device_attach(struct fb_device *dev, struct fb_port *port)
+{
+	fb_device_detach(dev);
+	dev->port = port;
+	port->user = &fb_device_port_user;
+	port->arg = dev;
+	dev->post_blocked = dev->np_blocked = false;
+	dev->err_queued = 0;
+}
+
+void fb_device_detach(struct fb_device *dev)
+{
+	if (!dev->port)
+		return;
+	dev->port = NULL; /* from here on nothing is sent, and DMA is refused with -ENOTCONN */
+	fb_post_cancel_all(dev);
+	fb_reset(dev, FB_RESET_SESSION);
+}
+
+static void port_down(void *arg, int reason, const char *text)
+{
+	struct fb_device *dev = arg;
+
+	fb_device_detach(dev);
+	if (dev->hooks.down)
+		dev->hooks.down(dev->hooks.arg, dev, reason, text);
+}
+
+static void port_writable(void *arg, enum pcie_fc cls)
+{
+	struct fb_device *dev = arg;
+
+	if (cls == PCIE_FC_NP)
+		dev->np_blocked = false;
+	else
+		dev->post_blocked = false;
+	fb_post_drain(dev);
+	fb_read_issue(dev);
+}
+
+/* ---- TLPs from the root -------------------------------------------------------------- */
+
+bool fb_device_unsupported(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	bool posted = pcie_tlp_fc(tlp->type) == PCIE_FC_P;
+
+	dev->stats.unsupported_requests++;
+	fb_device_log_tlp(dev, tlp, "unsupported request");
+	fb_aer_report(dev, FB_ERR_UNSUPPORTED_REQUEST, tlp, !posted);
+	return posted || fb_post_completion(dev, tlp, PCIE_CPL_UR, NULL, 0);
+}
+
+/* 2.7.2.2: the data is not used, whatever it was for. */
+static bool poisoned(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	bool posted = pcie_tlp_fc(tlp->type) == PCIE_FC_P;
+
+	fb_device_log_tlp(dev, tlp, "poisoned");
+	fb_cfg_set16(dev, PCI_STATUS, fb_cfg16(dev, PCI_STATUS) | PCI_STATUS_DETECTED_PARITY);
+	fb_aer_report(dev, FB_ERR_POISONED, tlp, !posted);
+	return posted || fb_post_completion(dev, tlp, PCIE_CPL_UR, NULL, 0);
+}
+
+static bool config_request(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	uint8_t data[4];
+	uint32_t value;
+	bool released, flr;
+
+	if (tlp->completer_id & 7) /* a device of one function */
+		return fb_device_unsupported(dev, tlp);
+	if (tlp->type == PCIE_TLP_CFGRD0) {
+		dev->stats.cfg_reads++;
+		value = fb_config_read(dev, tlp->reg);
+		fb_put_le32(data, value);
+		return fb_post_completion(dev, tlp, PCIE_CPL_SC, data, 4);
+	}
+	if (!dev->bdf_known || dev->bdf != tlp->completer_id) { /* 2.2.6.2: captured from each CfgWr0 */
+		dev->bdf = tlp->completer_id;
+		dev->bdf_known = true;
+		fb_device_rename(dev);
+	}
+	dev->stats.cfg_writes++;
+	value = fb_get_le32(tlp->data);
+	flr = fb_config_write(dev, tlp->reg, value, tlp->first_be);
+	released = fb_post_completion(dev, tlp, PCIE_CPL_SC, NULL, 0);
+	if (flr)
+		fb_reset(dev, FB_RESET_FLR);
+	return released;
+}
+
+static bool message(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	unsigned at = dev->cap_exp + EXP_DEVCAP;
+
+	switch (tlp->msg_code) {
+	case PCIE_MSG_SET_SLOT_POWER_LIMIT: /* 7.5.3.3: value and scale as they come */
+		if (tlp->data)
+			fb_cfg_set32(dev, at,
+				     (fb_cfg32(dev, at) & ~0x0ffc0000u) | (uint32_t)tlp->data[0] << 18 |
+					     (uint32_t)(tlp->data[1] & 3) << 26);
+		return true;
+	case PCIE_MSG_PME_TURN_OFF: /* 5.3.3.2.1 */
+		fb_post_message(dev, PCIE_MSG_PME_TO_ACK, PCIE_ROUTE_GATHER, 0);
+		return true;
+	case PCIE_MSG_UNLOCK:
+	case PCIE_MSG_PM_ACTIVE_STATE_NAK:
+	case PCIE_MSG_VENDOR_TYPE1:
+	case 0x40: /* the Ignored Messages, 2.2.8.7 */
+	case 0x41:
+	case 0x43:
+	case 0x44:
+	case 0x45:
+	case 0x47:
+	case 0x48:
+		return true;
+	default:
+		return fb_device_unsupported(dev, tlp);
+	}
+}
+
+static bool port_tlp(void *arg, const struct pcie_tlp *tlp)
+{
+	struct fb_device *dev = arg;
+
+	if (!dev->port)
+		return true;
+	if (tlp->data && pcie_tlp_check_mps(tlp, dev->view.mps) != PCIE_TLP_OK) {
+		dev->stats.malformed++;
+		fb_device_log_tlp(dev, tlp, "payload above Max_Payload_Size");
+		fb_aer_report(dev, FB_ERR_MALFORMED, tlp, false);
+		return true;
+	}
+	if (tlp->ep && pcie_tlp_fc(tlp->type) != PCIE_FC_CPL)
+		return poisoned(dev, tlp);
+
+	switch (tlp->type) {
+	case PCIE_TLP_MRD:
+	case PCIE_TLP_MWR:
+	case PCIE_TLP_IORD:
+	case PCIE_TLP_IOWR:
+		return fb_mmio_request(dev, tlp);
+	case PCIE_TLP_CFGRD0:
+	case PCIE_TLP_CFGWR0:
+		return config_request(dev, tlp);
+	case PCIE_TLP_CPL:
+	case PCIE_TLP_CPLD:
+	case PCIE_TLP_CPLLK:
+	case PCIE_TLP_CPLDLK:
+		fb_read_completion(dev, tlp);
+		return true;
+	case PCIE_TLP_MSG:
+	case PCIE_TLP_MSGD:
+		return message(dev, tlp);
+	default: /* MRdLk, type 1 configuration, AtomicOps */
+		return fb_device_unsupported(dev, tlp);
+	}
+}
+
+const struct fb_port_user fb_device_port_user = {
+	.tlp = port_tlp,
+	.down = port_down,
+	.writable = port_writable,
+};

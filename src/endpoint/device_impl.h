@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of src/endpoint share about one device. Nobody else includes it.
+ *
+ *	device.c     birth, attach, detach, death; where TLPs come in
+ *	options.c    "id=ssd0,file=disk.img" into the model's state
+ *	config.c     configuration space: masks, writes, what follows from them
+ *	caps.c       its capabilities and power-on values
+ *	aer.c        error status, error messages (6.2)
+ *	mmio.c       memory and I/O requests into the model
+ *	post.c       everything that leaves in order: writes, interrupts, messages, completions
+ *	dma_read.c   reads: tags, reassembly, timeouts
+ *	dma.c        the API's DMA calls, request structs, done()
+ *	irq.c        MSI, MSI-X, INTx, coalescing
+ *	reset.c      FLR, D3hot, end of session
+ *	sched.c      timers, files, batches, pollers of the model
+ */
+#ifndef FARBUS_ENDPOINT_DEVICE_IMPL_H
+#define FARBUS_ENDPOINT_DEVICE_IMPL_H
+
+#include <sys/queue.h>
+
+#include "endpoint/endpoint.h"
+#include "tlp/split.h"
+#include "util/log.h"
+#include "util/loop.h"
+
+enum {
+	CFG_SIZE = 4096,
+	N_BARS = 6,
+	RCB = 128, /* 2.3.1.1: of completers other than a root complex */
+	TAGS_5BIT = 32,
+	TAGS_8BIT = 256,
+	TAGS_10BIT = 1024, /* of which 0..255 are not used in that mode, 2.2.6.2 */
+	NO_TAG = 0xffff,
+};
+
+/* ---- Requests --------------------------------------------------------------- */
+
+enum fb_req_kind {
+	REQ_READ,  /* the model's DMA read */
+	REQ_WRITE, /* the model's DMA write */
+	REQ_MSI,   /* one vector's message */
+	REQ_INTX,  /* Assert_INTA or Deassert_INTA */
+	REQ_MSG,   /* other messages */
+	REQ_CPL,   /* the answer to a request that came while posted work was waiting */
+};
+
+TAILQ_HEAD(fb_req_list, fb_req);
+
+/* One piece of work of the device. Pooled: none is allocated while the model keeps to the concurrency it had. */
+struct fb_req {
+	TAILQ_ENTRY(fb_req) link;
+	enum fb_req_kind kind;
+	int status;
+	union {
+		struct { /* REQ_READ, REQ_WRITE */
+			fb_dma_done *done;
+			void *arg;
+			uint8_t *buf;
+			uint32_t seg, seg_off; /* where the next TLP begins */
+			uint64_t buf_off;
+			uint32_t in_flight; /* reads: tags in use */
+			uint64_t order;     /* reads: must not pass the posted work queued before it (2.4.1) */
+			struct fb_req_list *in; /* reads: the list it is in */
+			uint8_t copy[FB_DMA_INLINE];
+		} dma;
+		struct {
+			unsigned vector;
+		} msi;
+		struct {
+			bool level;
+		} intx;
+		struct {
+			uint8_t code, route;
+			uint32_t vendor_data;
+		} msg;
+		struct {
+			struct pcie_tlp request;
+			enum pcie_cpl_status status;
+			uint8_t *data; /* malloc, or NULL */
+			uint32_t len, sent;
+			struct fb_port_credit credit;
+		} cpl;
+	};
+	/* Kept with the struct when it goes back to the pool. */
+	struct fb_dma_seg *segs;
+	uint32_t n_segs, segs_cap;
+	struct fb_dma_seg few_segs[4];
+};
+
+enum fb_tag_state {
+	TAG_FREE,
+	TAG_ACTIVE,
+	TAG_QUARANTINE, /* its read was given up; a completion may still come and must find nothing */
+};
+
+struct fb_tag {
+	struct pcie_reassembly r;
+	struct fb_req *req; /* TAG_ACTIVE */
+	uint64_t since;     /* issued, or quarantined */
+	uint16_t prev, next;
+	uint8_t state;
+	bool quiet; /* quarantined by a reset: a late completion is no error (6.6.2) */
+};
+
+/* Tags in the order of their `since`. */
+struct fb_tag_list {
+	uint16_t first, last;
+};
+
+/* ---- Interrupts -------------------------------------------------------------- */
+
+struct fb_vector {
+	bool queued;   /* a message is in the posted queue */
+	bool again;    /* raised once more since: one more message, behind all that is queued then */
+	bool deferred; /* raised within the coalescing window */
+	bool windowed; /* the window is open; the vector is in the list */
+	uint16_t next; /* in the list of open windows */
+	uint64_t until;
+};
+
+/* ---- The device ---------------------------------------------------------------- */
+
+struct fb_common_options {
+	const char *id;
+	uint64_t irq_coalesce_ns, completion_timeout_ns;
+	bool msi, msix, d3_reset;
+};
+
+struct fb_device_hooks {
+	void (*down)(void *arg, struct fb_device *dev, int reason, const char *text);
+	void (*idle)(void *arg, struct fb_device *dev);
+	void *arg;
+};
+
+struct fb_device {
+	struct fb_loop *loop;
+	struct fb_port *port; /* NULL: no root */
+	const struct fb_model *model;
+	void *state;
+	struct fb_common_options options;
+	char **strings; /* those that the model's options point to */
+	char name[48];  /* for logs */
+	bool realizing, realized;
+	struct fb_device_hooks hooks;
+
+	struct fb_bar bars[N_BARS]; /* by index; size 0: none */
+	uint16_t msi_vectors, msix_vectors;
+	uint64_t serial;
+
+	/* config.c */
+	uint16_t bdf;
+	bool bdf_known;
+	uint8_t cfg[CFG_SIZE];
+	uint8_t cfg_rw[CFG_SIZE];  /* bits that a write changes */
+	uint8_t cfg_w1c[CFG_SIZE]; /* bits that a written 1 clears */
+	uint16_t cap_pm, cap_msi, cap_exp, cap_msix;
+	uint16_t ext_aer, ext_dsn, ext_ltr, ext_spcie;
+	/* What follows from it, kept by fb_config_update(). */
+	struct fb_config_view {
+		bool memory, io, master, intx_disabled, serr, d3hot;
+		bool msi, msix, msix_masked;
+		bool ido;
+		uint32_t msi_mask;
+		unsigned msi_count;
+		uint32_t mps, mrrs;
+		uint16_t tag_first, tag_end; /* tags in use */
+		uint64_t timeout_ns;         /* FB_NEVER: disabled */
+		uint64_t bar[N_BARS];
+	} view;
+
+	/* post.c */
+	struct fb_req_list posted;
+	uint64_t posted_in; /* ever queued; those not in `posted` any more have been sent */
+	uint64_t posted_out;
+	bool post_blocked, draining;
+	uint8_t err_queued; /* bit n: error message 0x30 + n is queued */
+	uint8_t scratch[PCIE_TLP_MAX_DATA + 8];
+
+	/* dma.c, dma_read.c */
+	struct fb_req_list waiting, reading, issued; /* behind posted work; has TLPs to send; all sent */
+	struct fb_req_list finished, finishing;      /* done() is due; being called */
+	struct fb_req_list pool;
+	struct fb_flush finish;
+	bool np_blocked, issuing;
+	struct fb_tag *tags;
+	uint32_t n_tags;
+	struct fb_tag_list free_tags, active_tags, quarantine;
+	struct fb_timer timeout;
+
+	/* irq.c */
+	uint8_t *msix_table;
+	uint64_t *msix_pba;
+	struct fb_vector *vectors;
+	unsigned n_vectors;
+	bool intx_level, intx_sent, intx_queued;
+	uint16_t window_first, window_last;
+	struct fb_timer window_timer;
+
+	/* sched.c */
+	LIST_HEAD(, fb_timer_impl) timers;
+	LIST_HEAD(, fb_fd_impl) fds;
+	LIST_HEAD(, fb_batch_impl) batches;
+	LIST_HEAD(, fb_poller_impl) pollers;
+
+	struct fb_function_info stats; /* its counters only */
+	struct fb_log_limit log_mmio, log_tlp;
+};
+
+/* options.c: 0 or -errno, logged. */
+int fb_device_options(struct fb_device *dev, const char *text);
+void fb_device_options_free(struct fb_device *dev);
+
+/* caps.c, config.c */
+void fb_config_build(struct fb_device *dev); /* power-on values */
+void fb_config_update(struct fb_device *dev);
+uint32_t fb_config_read(struct fb_device *dev, uint16_t reg);
+/* True: it started a function level reset, which is due when the completion has been sent. */
+bool fb_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uint8_t be);
+uint16_t fb_cfg16(const struct fb_device *dev, unsigned offset);
+uint32_t fb_cfg32(const struct fb_device *dev, unsigned offset);
+void fb_cfg_set16(struct fb_device *dev, unsigned offset, uint16_t value);
+void fb_cfg_set32(struct fb_device *dev, unsigned offset, uint32_t value);
+static inline bool fb_may_master(const struct fb_device *dev)
+{
+	return dev->view.master && !dev->view.d3hot;
+}
+
+/* aer.c. `tlp` may be NULL. */
+enum fb_error {
+	FB_ERR_POISONED = 12,
+	FB_ERR_COMPLETION_TIMEOUT = 14,
+	FB_ERR_COMPLETER_ABORT = 15,
+	FB_ERR_UNEXPECTED_COMPLETION = 16,
+	FB_ERR_MALFORMED = 18,
+	FB_ERR_UNSUPPORTED_REQUEST = 20,
+	FB_ERR_INTERNAL = 22,
+};
+/* `advisory`: one of the cases of 6.2.3.2.4, unless the severity register makes it fatal. */
+void fb_aer_report(struct fb_device *dev, enum fb_error error, const struct pcie_tlp *tlp, bool advisory);
+
+/* mmio.c. The result of the port's tlp(). */
+bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp);
+
+/* post.c */
+void fb_post(struct fb_device *dev, struct fb_req *req);
+void fb_post_drain(struct fb_device *dev);
+void fb_post_message(struct fb_device *dev, uint8_t code, uint8_t route, uint32_t vendor_data);
+/*
+ * Answers a request, behind the posted work that is queued: a completion does
+ * not pass it (2.4.1). `data` starts with the whole DW that holds the first
+ * enabled byte; `len` counts enabled bytes, first to last. NULL: no data.
+ * Returns what the port's tlp() is to return: false, when the request's credit
+ * is held until the answer is out.
+ */
+bool fb_post_completion(struct fb_device *dev, const struct pcie_tlp *request, enum pcie_cpl_status status,
+			const uint8_t *data, uint32_t len);
+void fb_post_cancel_master(struct fb_device *dev); /* writes and MSI; completions and messages stay */
+void fb_post_cancel_all(struct fb_device *dev);
+
+/* dma.c */
+struct fb_req *fb_req_get(struct fb_device *dev, enum fb_req_kind kind); /* NULL: no memory */
+void fb_req_put(struct fb_device *dev, struct fb_req *req);
+void fb_req_finish(struct fb_device *dev, struct fb_req *req, int status); /* done() follows at the round's end */
+/* Ends all DMA, calling done() with -ECANCELED now. `quiet`: late completions are no errors. */
+void fb_dma_cancel(struct fb_device *dev, bool quiet);
+void fb_dma_free(struct fb_device *dev);
+uint32_t fb_req_next(const struct fb_req *req, uint32_t max, uint64_t *addr); /* size of its next TLP, 0: none left */
+void fb_req_advance(struct fb_req *req, uint32_t len);
+
+/* dma_read.c */
+void fb_read_start(struct fb_device *dev, struct fb_req *req);
+void fb_read_issue(struct fb_device *dev);
+void fb_read_completion(struct fb_device *dev, const struct pcie_tlp *cpl);
+void fb_read_cancel(struct fb_device *dev, bool quiet);
+void fb_read_tags_changed(struct fb_device *dev);
+void fb_read_forget(struct fb_device *dev); /* end of a session: no completion can come any more */
+void fb_read_timeout(struct fb_timer *timer);
+
+/* irq.c */
+int fb_irq_init(struct fb_device *dev);
+void fb_irq_free(struct fb_device *dev);
+void fb_irq_reset(struct fb_device *dev);
+void fb_irq_config_changed(struct fb_device *dev); /* enables, masks, INTx disable */
+void fb_irq_window_over(struct fb_timer *timer);
+/* Where the message of a vector goes, now. False: it is masked (and pending from now on) or off. */
+bool fb_irq_message(struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
+void fb_irq_sent(struct fb_device *dev, const struct fb_req *req); /* or dropped */
+/* The runtime's own range of the MSI-X BAR. */
+bool fb_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset);
+uint8_t fb_irq_bar_read(const struct fb_device *dev, uint64_t offset);
+void fb_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte);
+
+/* reset.c */
+void fb_reset(struct fb_device *dev, enum fb_reset kind);
+
+/* sched.c */
+void fb_sched_stop_timers(struct fb_device *dev);
+void fb_sched_stop_all(struct fb_device *dev);
+
+/* device.c */
+void fb_device_rename(struct fb_device *dev);
+void fb_device_quiesce(struct fb_device *dev); /* hooks.idle follows, perhaps from inside */
+/* Answers UR where an answer is due, counts and reports. The result of the port's tlp(). */
+bool fb_device_unsupported(struct fb_device *dev, const struct pcie_tlp *tlp);
+void fb_device_log_tlp(struct fb_device *dev, const struct pcie_tlp *tlp, const char *what);
+
+#endif

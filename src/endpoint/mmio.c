@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory and I/O requests of the root into the model's registers. A request is
+ * walked as runs of enabled bytes, and each run as accesses of the sizes that
+ * the model understands (struct fb_bar): lower addresses first, naturally
+ * aligned. A register is read once for one request, however its bytes are
+ * spread over byte enables, since reading may have side effects.
+ */
+#include <string.h>
+
+#include "endpoint/device_impl.h"
+#include "endpoint/regs.h"
+#include "util/reader.h"
+
+struct access {
+	struct fb_device *dev;
+	unsigned bar;
+	unsigned min, max;
+	/* The register read last. */
+	uint64_t unit, value;
+	unsigned unit_size;
+};
+
+static uint64_t mask_of(unsigned size)
+{
+	return size == 8 ? ~0ull : (1ull << 8 * size) - 1;
+}
+
+/* The largest access that is aligned at `offset`, within max and `left`. */
+static unsigned access_size(const struct access *a, uint64_t offset, uint32_t left)
+{
+	unsigned size = a->max;
+
+	while (size > 1 && (offset & (size - 1) || size > left))
+		size /= 2;
+	return size;
+}
+
+static void read_run(struct access *a, uint64_t offset, uint32_t len, uint8_t *out)
+{
+	while (len > 0) {
+		unsigned size = access_size(a, offset, len), n;
+		uint64_t at, value;
+
+		if (fb_irq_owns(a->dev, a->bar, offset)) {
+			*out++ = fb_irq_bar_read(a->dev, offset++);
+			len--;
+			continue;
+		}
+		if (size < a->min)
+			size = a->min;
+		at = offset & ~(uint64_t)(size - 1);
+		if (!a->unit_size || at < a->unit || at + size > a->unit + a->unit_size) {
+			a->value = a->dev->model->read(a->dev, a->bar, at, size) & mask_of(size);
+			a->unit = at;
+			a->unit_size = size;
+		}
+		value = a->value >> 8 * (offset - a->unit);
+		n = (unsigned)(at + size - offset);
+		if (n > len)
+			n = len;
+		for (unsigned i = 0; i < n; i++)
+			*out++ = (uint8_t)(value >> 8 * i);
+		offset += n;
+		len -= n;
+	}
+}
+
+static void write_run(struct access *a, uint64_t offset, uint32_t len, const uint8_t *in)
+{
+	struct fb_device *dev = a->dev;
+	uint64_t suppressed;
+
+	while (len > 0) {
+		unsigned size = access_size(a, offset, len);
+
+		if (fb_irq_owns(dev, a->bar, offset)) {
+			fb_irq_bar_write(dev, offset, *in);
+			size = 1;
+		} else if (size >= a->min) {
+			uint64_t value = 0;
+
+			for (unsigned i = size; i > 0; i--)
+				value = value << 8 | in[i - 1];
+			dev->model->write(dev, a->bar, offset, value, size);
+		} else if (fb_log_allowed(&dev->log_mmio, fb_loop_now(dev->loop), &suppressed)) {
+			fb_device_warn(dev,
+				       "BAR %u + 0x%llx: write of %u bytes dropped, registers there take %u to %u "
+				       "(%llu more not shown)",
+				       a->bar, (unsigned long long)offset, size, a->min, a->max,
+				       (unsigned long long)suppressed);
+		}
+		offset += size;
+		in += size;
+		len -= size;
+	}
+}
+
+/* `offset` and `data` are those of byte 0 of the first DW; data is written to for reads. */
+static void access_run(struct access *a, bool write, uint64_t offset, uint8_t *data, uint32_t start, uint32_t len)
+{
+	if (write)
+		write_run(a, offset + start, len, data + start);
+	else
+		read_run(a, offset + start, len, data + start);
+}
+
+static void walk(struct access *a, const struct pcie_tlp *tlp, bool write, uint64_t offset, uint8_t *data)
+{
+	unsigned be = tlp->first_be | (tlp->length == 2 ? (unsigned)tlp->last_be << 4 : 0);
+	uint64_t address;
+	uint32_t len;
+
+	if (tlp->length > 2) { /* then the enabled bytes have no holes (2.2.5) */
+		pcie_tlp_get_range(tlp, &address, &len);
+		access_run(a, write, offset, data, address & 3, len);
+		return;
+	}
+	while (be) {
+		unsigned start = (unsigned)__builtin_ctz(be), n = (unsigned)__builtin_ctz(~(be >> start));
+
+		access_run(a, write, offset, data, start, n);
+		be &= ~(((1u << n) - 1) << start);
+	}
+}
+
+/* The BAR that holds all of [address, address + len), or -1. */
+static int decode(const struct fb_device *dev, bool io, uint64_t address, uint32_t len)
+{
+	for (unsigned i = 0; i < N_BARS; i++) {
+		const struct fb_bar *bar = &dev->bars[i];
+
+		if (bar->size && bar->is_io == io && address >= dev->view.bar[i] &&
+		    fb_in_range(address - dev->view.bar[i], len, bar->size))
+			return (int)i;
+	}
+	return -1;
+}
+
+bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	bool io = tlp->type == PCIE_TLP_IORD || tlp->type == PCIE_TLP_IOWR;
+	bool write = tlp->type == PCIE_TLP_MWR || tlp->type == PCIE_TLP_IOWR;
+	uint32_t len = tlp->length * 4u, enabled;
+	struct access a = {.dev = dev};
+	uint64_t address;
+	int bar;
+
+	if (dev->view.d3hot || !(io ? dev->view.io : dev->view.memory))
+		return fb_device_unsupported(dev, tlp);
+	bar = decode(dev, io, tlp->address, len);
+	if (bar < 0)
+		return fb_device_unsupported(dev, tlp);
+	a.bar = (unsigned)bar;
+	a.min = dev->bars[bar].min_access;
+	a.max = dev->bars[bar].max_access;
+
+	if (write) {
+		dev->stats.mmio_writes++;
+		walk(&a, tlp, true, tlp->address - dev->view.bar[bar], (uint8_t *)tlp->data);
+		return io ? fb_post_completion(dev, tlp, PCIE_CPL_SC, NULL, 0) : true;
+	}
+
+	uint8_t data[PCIE_TLP_MAX_DATA];
+
+	memset(data, 0, len);
+	dev->stats.mmio_reads++;
+	walk(&a, tlp, false, tlp->address - dev->view.bar[bar], data);
+	enabled = 4;
+	if (!io)
+		pcie_tlp_get_range(tlp, &address, &enabled);
+	/* The model may have been told of the end of its session by what it did; then nobody waits for an answer. */
+	return dev->port ? fb_post_completion(dev, tlp, PCIE_CPL_SC, data, enabled) : true;
+}
