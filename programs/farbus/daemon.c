@@ -110,7 +110,7 @@ static void signal_came(struct fb_fd *w, uint32_t events)
 		fb_loop_stop(d->loop);
 		return;
 	}
-	fb_info(d->role, "%s: stopping", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+	fb_info(d->role, "SIG%s: stopping", sigabbrev_np((int)info.ssi_signo));
 	notify_service_manager("STOPPING=1");
 	d->stop(d->arg);
 }
@@ -130,6 +130,7 @@ int daemon_init(struct daemon *d, const char *role, const struct daemon_options 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP); /* the terminal went: a root must still unplug */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	err = fb_loop_new(&d->loop, options->poll_us);
 	if (err) {

@@ -3,7 +3,7 @@
  * What `farbus box` and `farbus root` share: their common options, the loop,
  * signals, the control socket and the service manager.
  *
- * SIGTERM and SIGINT ask for an orderly end, the second one ends at once.
+ * SIGTERM, SIGINT and SIGHUP ask for an orderly end, the second one ends at once.
  */
 #ifndef FARBUS_PROGRAMS_DAEMON_H
 #define FARBUS_PROGRAMS_DAEMON_H
