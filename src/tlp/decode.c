@@ -65,7 +65,6 @@ static enum pcie_tlp_error decode_memory(struct pcie_tlp *tlp, const uint8_t *p,
 	} else {
 		tlp->ph = low & 3;
 		if (kind == KIND_WRITE) {
-			tlp->tag = 0;
 			tlp->st = p[6];
 			tlp->first_be = p[7] & 0xf;
 			tlp->last_be = p[7] >> 4;
@@ -193,7 +192,7 @@ enum pcie_tlp_error pcie_tlp_decode(struct pcie_tlp *tlp, const void *buf, size_
 	tlp->td = dw0 & DW0_TD;
 	tlp->ep = dw0 & DW0_EP;
 	tlp->ln = dw0 & info->fields & DW0_LN;
-	tlp->tag = (dw0 & DW0_T9) >> 14 | (dw0 & DW0_T8) >> 11;
+	tlp->tag = (dw0 & info->fields & DW0_T9) >> 14 | (dw0 & info->fields & DW0_T8) >> 11;
 	if (info->fields & DW0_LENGTH)
 		tlp->length = dw0 & DW0_LENGTH ? dw0 & DW0_LENGTH : 1024;
 

@@ -86,11 +86,6 @@ static inline enum pcie_tlp_error check(const struct pcie_tlp *tlp)
 	return err;
 }
 
-static inline uint32_t tag_high(uint16_t tag)
-{
-	return (tag & 0x200u) << 14 | (tag & 0x100u) << 11; /* T9, T8 */
-}
-
 /* DWs 1 to 3 of memory requests and AtomicOps. Returns what they add to DW 0. */
 static inline uint32_t write_memory(const struct pcie_tlp *tlp, uint8_t *p, enum pcie_tlp_kind kind, bool dw4)
 {
@@ -112,7 +107,7 @@ static inline uint32_t write_memory(const struct pcie_tlp *tlp, uint8_t *p, enum
 		fb_put_be64(p + 8, (tlp->address & 0xffffffff00000000) | low);
 	else
 		fb_put_be32(p + 8, low);
-	return dw0 | tag_high((uint16_t)tag) | (dw4 ? (uint32_t)BYTE0_4DW << 24 : 0);
+	return dw0 | (dw4 ? (uint32_t)BYTE0_4DW << 24 : 0);
 }
 
 /* Header alone, of a TLP that passed check(). Returns its size. */
@@ -121,7 +116,8 @@ static inline size_t write_header(const struct pcie_tlp *tlp, uint8_t *p)
 	const struct pcie_type_info *info = &pcie_type_info[tlp->type];
 	enum pcie_tlp_kind kind = (enum pcie_tlp_kind)info->kind;
 	bool dw4 = needs_4dw(tlp, kind);
-	uint32_t dw0 = (tlp->length & DW0_LENGTH) | (tlp->attr & 4u) << 16 | (uint32_t)tlp->ln << 17;
+	uint32_t dw0 = (tlp->length & DW0_LENGTH) | (tlp->attr & 4u) << 16 | (uint32_t)tlp->ln << 17 |
+		       (tlp->tag & 0x200u) << 14 | (tlp->tag & 0x100u) << 11;
 	uint64_t fields;
 
 	dw0 = info->dw0 | (dw0 & info->fields) | (uint32_t)tlp->tc << 20 | (tlp->attr & 3u) << 12 |
@@ -133,13 +129,12 @@ static inline size_t write_header(const struct pcie_tlp *tlp, uint8_t *p)
 		dw0 |= write_memory(tlp, p, kind, dw4);
 		break;
 	case KIND_CPL:
-		dw0 |= tag_high(tlp->tag);
 		fb_put_be32(p + 4, (uint32_t)tlp->completer_id << 16 | (uint32_t)tlp->status << 13 |
 					   (uint32_t)tlp->bcm << 12 | (tlp->byte_count & 0xfffu));
 		fb_put_be32(p + 8, (uint32_t)tlp->requester_id << 16 | (tlp->tag & 0xffu) << 8 | tlp->lower_address);
 		break;
 	case KIND_MSG:
-		dw0 |= tag_high(tlp->tag) | (uint32_t)tlp->msg_route << 24;
+		dw0 |= (uint32_t)tlp->msg_route << 24;
 		fb_put_be32(p + 4, (uint32_t)tlp->requester_id << 16 | (tlp->tag & 0xffu) << 8 | tlp->msg_code);
 		if (tlp->msg_route == PCIE_ROUTE_BY_ADDRESS) {
 			fb_put_be64(p + 8, tlp->address);
@@ -150,7 +145,6 @@ static inline size_t write_header(const struct pcie_tlp *tlp, uint8_t *p)
 		break;
 	case KIND_IO:
 	case KIND_CFG:
-		dw0 |= tag_high(tlp->tag);
 		fb_put_be32(p + 4, (uint32_t)tlp->requester_id << 16 | (tlp->tag & 0xffu) << 8 | tlp->first_be);
 		fb_put_be32(p + 8, kind == KIND_IO ? (uint32_t)tlp->address : (uint32_t)tlp->completer_id << 16 | tlp->reg);
 		break;

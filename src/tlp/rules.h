@@ -34,33 +34,34 @@ enum {
 
 struct pcie_type_info {
 	uint32_t dw0;     /* Fmt and Type of the 3DW form, in place; messages: of the 4DW form, with r = 0 */
-	uint32_t fields; /* which of Length, Attr[2] and LN the type has in DW 0 */
+	uint32_t fields; /* which of Length, Attr[2], LN, T9 and T8 the type has in DW 0 */
 	uint8_t kind;
 	bool data;
 };
 
-/* Attr[2] is reserved in I/O and Cfg, Length in TLPs that neither carry nor ask for data. */
+/* Reserved: Attr[2] in I/O and Cfg, T9 and T8 in posted requests, Length where no data is carried or asked for. */
 #define DW0_LENGTH 0x3ffu
+#define DW0_TAG (DW0_T9 | DW0_T8)
 
 static const struct pcie_type_info pcie_type_info[] = {
-	[PCIE_TLP_MRD] = {0x00u << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN, KIND_READ, false},
-	[PCIE_TLP_MRDLK] = {0x01u << 24, DW0_LENGTH | DW0_ATTR2, KIND_READ, false},
+	[PCIE_TLP_MRD] = {0x00u << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN | DW0_TAG, KIND_READ, false},
+	[PCIE_TLP_MRDLK] = {0x01u << 24, DW0_LENGTH | DW0_ATTR2 | DW0_TAG, KIND_READ, false},
 	[PCIE_TLP_MWR] = {0x40u << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN, KIND_WRITE, true},
-	[PCIE_TLP_IORD] = {0x02u << 24, DW0_LENGTH, KIND_IO, false},
-	[PCIE_TLP_IOWR] = {0x42u << 24, DW0_LENGTH, KIND_IO, true},
-	[PCIE_TLP_CFGRD0] = {0x04u << 24, DW0_LENGTH, KIND_CFG, false},
-	[PCIE_TLP_CFGWR0] = {0x44u << 24, DW0_LENGTH, KIND_CFG, true},
-	[PCIE_TLP_CFGRD1] = {0x05u << 24, DW0_LENGTH, KIND_CFG, false},
-	[PCIE_TLP_CFGWR1] = {0x45u << 24, DW0_LENGTH, KIND_CFG, true},
+	[PCIE_TLP_IORD] = {0x02u << 24, DW0_LENGTH | DW0_TAG, KIND_IO, false},
+	[PCIE_TLP_IOWR] = {0x42u << 24, DW0_LENGTH | DW0_TAG, KIND_IO, true},
+	[PCIE_TLP_CFGRD0] = {0x04u << 24, DW0_LENGTH | DW0_TAG, KIND_CFG, false},
+	[PCIE_TLP_CFGWR0] = {0x44u << 24, DW0_LENGTH | DW0_TAG, KIND_CFG, true},
+	[PCIE_TLP_CFGRD1] = {0x05u << 24, DW0_LENGTH | DW0_TAG, KIND_CFG, false},
+	[PCIE_TLP_CFGWR1] = {0x45u << 24, DW0_LENGTH | DW0_TAG, KIND_CFG, true},
 	[PCIE_TLP_MSG] = {0x30u << 24, DW0_ATTR2, KIND_MSG, false},
 	[PCIE_TLP_MSGD] = {0x70u << 24, DW0_LENGTH | DW0_ATTR2, KIND_MSG, true},
-	[PCIE_TLP_CPL] = {0x0au << 24, DW0_ATTR2, KIND_CPL, false},
-	[PCIE_TLP_CPLD] = {0x4au << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN, KIND_CPL, true},
-	[PCIE_TLP_CPLLK] = {0x0bu << 24, DW0_ATTR2, KIND_CPL, false},
-	[PCIE_TLP_CPLDLK] = {0x4bu << 24, DW0_LENGTH | DW0_ATTR2, KIND_CPL, true},
-	[PCIE_TLP_FETCHADD] = {0x4cu << 24, DW0_LENGTH | DW0_ATTR2, KIND_ATOMIC, true},
-	[PCIE_TLP_SWAP] = {0x4du << 24, DW0_LENGTH | DW0_ATTR2, KIND_ATOMIC, true},
-	[PCIE_TLP_CAS] = {0x4eu << 24, DW0_LENGTH | DW0_ATTR2, KIND_ATOMIC, true},
+	[PCIE_TLP_CPL] = {0x0au << 24, DW0_ATTR2 | DW0_TAG, KIND_CPL, false},
+	[PCIE_TLP_CPLD] = {0x4au << 24, DW0_LENGTH | DW0_ATTR2 | DW0_LN | DW0_TAG, KIND_CPL, true},
+	[PCIE_TLP_CPLLK] = {0x0bu << 24, DW0_ATTR2 | DW0_TAG, KIND_CPL, false},
+	[PCIE_TLP_CPLDLK] = {0x4bu << 24, DW0_LENGTH | DW0_ATTR2 | DW0_TAG, KIND_CPL, true},
+	[PCIE_TLP_FETCHADD] = {0x4cu << 24, DW0_LENGTH | DW0_ATTR2 | DW0_TAG, KIND_ATOMIC, true},
+	[PCIE_TLP_SWAP] = {0x4du << 24, DW0_LENGTH | DW0_ATTR2 | DW0_TAG, KIND_ATOMIC, true},
+	[PCIE_TLP_CAS] = {0x4eu << 24, DW0_LENGTH | DW0_ATTR2 | DW0_TAG, KIND_ATOMIC, true},
 };
 _Static_assert(sizeof(pcie_type_info) / sizeof(pcie_type_info[0]) == PCIE_TLP_TYPES, "a type is missing");
 

@@ -124,7 +124,7 @@ struct pcie_tlp {
 	bool ln;      /* lightweight notification: MRd, MWr, CplD; 6.21 */
 	uint8_t ph, st;
 
-	/* Payload or requested length in DW, 1..1024; 0 for TLPs with neither (Cpl, Msg). */
+	/* Payload or requested length in DW, 1..1024; TLPs with neither (Cpl, Msg) decode as 0. */
 	uint16_t length;
 	/*
 	 * Payload: length * 4 bytes in wire order, NULL when there is none. After
@@ -134,7 +134,7 @@ struct pcie_tlp {
 	const uint8_t *data;
 
 	uint16_t requester_id; /* bus << 8 | dev << 3 | fn */
-	uint16_t tag;          /* 0..1023; T9 and T8 are used when it is above 255 */
+	uint16_t tag;          /* 0..1023, T9 and T8 above 255; posted requests have the low 8 bits only, 2.2.6.2 */
 	uint8_t first_be, last_be;
 	uint64_t address; /* memory, I/O, AtomicOp: DW-aligned bus address. Messages routed by address: bytes 8..15. */
 	bool nw;          /* translation request (MRd with at 1): no write, 10.2.2 */

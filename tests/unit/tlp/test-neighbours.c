@@ -253,7 +253,7 @@ static void libtlp_13_status_and_ids_by_name(void **state)
 			    "Cpl 01:1f.2 tag 0 from 00:00.0 CA count 4 lower 0x0");
 }
 
-/* The published captures: what a root complex answers to 512 bytes comes as Byte Count 512, then 256, Lower Address 0. */
+/* The published captures: a root complex answers 512 bytes with Byte Count 512, then 256, Lower Address 0 both times. */
 static void nettlp_capture_512_byte_read(void **state)
 {
 	uint8_t bytes[12 + 256], buf[512];

@@ -133,7 +133,7 @@ static void random_tlp(struct pcie_tlp *tlp)
 		.td = below(8) == 0,
 		.ep = below(8) == 0,
 		.requester_id = (uint16_t)test_rnd(&rnd),
-		.tag = (uint16_t)below(1024),
+		.tag = (uint16_t)below(pcie_tlp_fc(type) == PCIE_FC_P ? 256 : 1024),
 	};
 	switch (type) {
 	case PCIE_TLP_MRD:

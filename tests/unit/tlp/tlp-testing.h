@@ -85,7 +85,7 @@ static inline const char *test_tlp_differs(const struct pcie_tlp *a, const struc
 	return NULL;
 }
 
-/* The digest bytes as they follow on the wire: a 32-bit shift register, one bit at a time, after 2.7.1 and its figure. */
+/* The digest bytes as they follow on the wire: a shift register, one bit at a time, after 2.7.1 and its figure. */
 static inline void test_ecrc(const uint8_t *tlp, size_t len, uint8_t digest[4])
 {
 	uint32_t reg = 0xffffffff;
@@ -142,8 +142,8 @@ static inline void test_reserved(const uint8_t *tlp, size_t len, uint8_t *mask)
 	case 0x00: /* MRd, MWr */
 	case 0x01: /* MRdLk */
 		memory = true;
-		if (th && h[0] & 0x40)
-			m[1] |= 0x88; /* T9, T8: the tag's place holds ST */
+		if (h[0] & 0x40)
+			m[1] |= 0x88; /* T9, T8 */
 		break;
 	case 0x0c:
 	case 0x0d:
@@ -175,7 +175,7 @@ static inline void test_reserved(const uint8_t *tlp, size_t len, uint8_t *mask)
 			m[6] |= 0xe0;
 		break;
 	default: /* messages */
-		m[1] |= 0x01;
+		m[1] |= 0x89; /* T9, T8, TH */
 		m[2] |= 0x0c;
 		if (!(h[0] & 0x40)) {
 			m[2] |= 0x03;
