@@ -83,6 +83,7 @@ struct scripted_root {
 	uint16_t tag;
 	struct scripted_read *reads; /* waiting for an answer */
 	unsigned n_reads, reads_cap;
+	bool held; /* the TLP handed over last is held: see held_credits */
 	struct fb_flush flush;
 };
 
