@@ -3,7 +3,7 @@
 """Makes what the VM tests run in, once, under build/vm:
 
   qemu-system-x86_64   wrappers: QEMU with vfio-user-pci, the host's own if it is new enough, else a trixie root's
-  qemu-img, qemu-nbd, nbdkit
+  qemu-img, qemu-nbd
   guest/vmlinux        Debian's stock kernel, unpacked (QEMU starts it by PVH, which saves the guest unpacking it)
   guest/initramfs      Debian programs, the modules the tests need, and our init
 
@@ -32,9 +32,9 @@ VM = TOP / "build" / "vm"
 SUITE = "trixie"
 LIBS = "usr/lib/x86_64-linux-gnu"
 LOADER = LIBS + "/ld-linux-x86-64.so.2"
-PROGRAMS = ("qemu-system-x86_64", "qemu-img", "qemu-nbd", "nbdkit")
+PROGRAMS = ("qemu-system-x86_64", "qemu-img", "qemu-nbd")
 
-QEMU_PACKAGES = ["qemu-system-x86", "qemu-utils", "nbdkit"]
+QEMU_PACKAGES = ["qemu-system-x86", "qemu-utils"]
 QEMU_DROPS = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/icons", "var", "dev", "proc", "sys"]
 
 GUEST_PACKAGES = """linux-image-amd64 bash coreutils util-linux mount kmod pciutils pci.ids nvme-cli fio e2fsprogs
@@ -47,7 +47,7 @@ GUEST_MODULES = """nvme igb igbvf sata_sil24 ahci e1000e virtio_blk virtio_net n
 
 # What came along as dependencies and the guest has no use for; the libraries that only these need stay out as well.
 UNWANTED = re.compile(r"(python|pydoc|perl|py3|pdb|systemd|journal|smartd$|udev|busctl|gawk|debconf|deb-systemd|dpkg|"
-                      r"update-|.*initramfs|.*user(add|del|mod|dbctl)|adduser|apparmor|apt|.*ctl$|tc$)")
+                      r"run0|kernel-install|update-|.*initramfs|.*user(add|del|mod|dbctl)|adduser|apparmor|apt|.*ctl$|tc$)")
 REQUIRED = """bash xargs dmesg fio nvme lspci mkfs.ext4 fsck.ext4 iperf3 ping ip ethtool smartctl hdparm nbd-client modprobe
     sha256sum mount blkdiscard timeout base64 awk""".split()
 
@@ -107,9 +107,16 @@ def bootstrap(target, packages, backports):
         argv.append(f'--aptopt=APT::Default-Release "{SUITE}-backports"')
         sources.append(f"deb {site} {SUITE}-backports main")
     argv += [SUITE, str(target), *sources]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        fail("mmdebstrap failed:\n" + "\n".join(done.stdout.splitlines()[-20:]))
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, start_new_session=True)
+    try:
+        said, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)  # mmdebstrap and the apt that it runs
+        process.wait()
+        raise
+    if process.returncode:
+        fail("mmdebstrap failed:\n" + "\n".join(said.splitlines()[-20:]))
 
 
 def drop(root, *names):
@@ -188,16 +195,14 @@ def wrap_root():
 
     QEMU finds its firmware and its own modules by option and environment, so nothing of it is taken from the host.
     """
-    head = f'root=$(dirname "$(readlink -f "$0")")/qemu/root\nlibs=$root/{LIBS}\n'
-    run = f'exec -a "$0" "$root/{LOADER}" --library-path "$libs" --argv0 "$0" "$root/usr/{{}}" {{}} "$@"\n'
-    run = run.replace('-a "$0" ', "")
-    extra = {
-        "qemu-system-x86_64": '-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" '
-                              '-L "$root/usr/lib/ipxe/qemu"',
-    }
+    text = f"""root=$(dirname "$(readlink -f "$0")")/qemu/root
+libs=$root/{LIBS}
+export QEMU_MODULE_DIR="$libs/qemu"
+exec "$root/{LOADER}" --library-path "$libs" --argv0 "$0" "$root/usr/bin/%s" %s "$@"
+"""
+    firmware = '-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu"'
     for name in PROGRAMS:
-        text = head + 'export QEMU_MODULE_DIR="$libs/qemu"\n'
-        write_wrapper(name, text + run.format("bin/" + name, extra.get(name, "")))
+        write_wrapper(name, text % (name, firmware if name.startswith("qemu-system") else ""))
 
 
 def qemu():
