@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ask.h"
 #include "command.h"
-#include "util/log.h"
+#include "util/loop.h"
 
 enum { INDENT = 2 };
+
+struct stats_options {
+	struct ask_options ask;
+	uint64_t watch_ns;
+};
+#define M(member) offsetof(struct stats_options, member)
+
+static const struct cli_option stats_table[] = {
+	{.value = {"watch", FB_OPTION_DURATION, M(watch_ns), 100000000, 3600000000000, .help =
+		"show what is added in each such time, a second"},
+	 .argument = "TIME"},
+	{.value = {.key = NULL}},
+};
 
 /* Times are nanoseconds under "…_ns". */
 static void print_value(const char *key, json_int_t v)
@@ -89,25 +103,119 @@ static void print_daemon(const json_t *answer)
 	}
 }
 
+/* ---- --watch: what was added since, a second --------------------------------- */
+
+/* Numbers that say how it is, and do not count. */
+static bool is_gauge(const char *key)
+{
+	static const char *const gauges[] = {"pid",    "srtt_ns", "rttvar_ns", "min_rtt_ns",  "rto_ns",	   "mtu",
+					     "window", "in_flight", "slots",   "slots_free", "incarnation", NULL};
+
+	for (const char *const *g = gauges; *g; g++) {
+		if (!strcmp(*g, key))
+			return true;
+	}
+	return false;
+}
+
+/* Is it the same function, box or daemon? Lists may have grown or shrunk in between. */
+static bool same_thing(const json_t *a, const json_t *b)
+{
+	static const char *const names[] = {"id", "address", "control"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(ask_text(a, names[i]), ask_text(b, names[i])))
+			return false;
+	}
+	return true;
+}
+
+/* Turns `now` into what changed since `before`, a second. A session that began anew counts from its start. */
+static void make_rates(json_t *now, const json_t *before, double seconds)
+{
+	const char *key;
+	json_t *value;
+	size_t i;
+
+	json_object_foreach(now, key, value) {
+		const json_t *old = json_object_get(before, key);
+
+		if (json_is_integer(value) && !is_gauge(key)) {
+			json_int_t v = json_integer_value(value), was = json_integer_value(old);
+
+			json_integer_set(value, (json_int_t)((double)(v >= was ? v - was : v) / seconds + 0.5));
+		} else {
+			make_rates(value, old, seconds);
+		}
+	}
+	json_array_foreach(now, i, value) {
+		const json_t *old = json_array_get(before, i);
+
+		make_rates(value, same_thing(value, old) ? old : NULL, seconds);
+	}
+}
+
+static void show(const struct stats_options *options, json_t *answers)
+{
+	size_t i;
+	json_t *answer;
+
+	if (options->ask.json) {
+		ask_print_json(options->ask.control, answers);
+		return;
+	}
+	json_array_foreach(answers, i, answer)
+		print_daemon(answer);
+}
+
+/* Until interrupted, or a daemon is gone. */
+static int watch(const struct stats_options *options, const json_t *request, json_t *before)
+{
+	uint64_t then = fb_clock_ns(), now;
+	int err = 0;
+
+	json_incref(before);
+	while (!err) {
+		const struct timespec pause = {(time_t)(options->watch_ns / 1000000000), (long)(options->watch_ns % 1000000000)};
+		json_t *answers, *rates;
+
+		nanosleep(&pause, NULL);
+		err = ask_all("stats", options->ask.control, request, &answers);
+		if (err)
+			break;
+		now = fb_clock_ns();
+		rates = json_deep_copy(answers);
+		make_rates(rates, before, (double)(now - then) / 1e9);
+		show(options, rates);
+		printf("\n");
+		fflush(stdout);
+		json_decref(rates);
+		json_decref(before);
+		before = answers;
+		then = now;
+	}
+	json_decref(before);
+	return err;
+}
+
 int cmd_stats(int argc, char **argv)
 {
-	struct ask_options options = {0};
+	struct stats_options options = {.ask = {.control = NULL}};
 	struct cli cli = {
 		.command = "stats",
 		.usage = "[OPTION…] [ID…]",
 		.about = "Shows the counters of the boxes and roots of this machine, of all functions or of some.",
-		.groups = {{"Options", ask_option_table, &options}},
+		.groups = {{"Options", ask_option_table, &options.ask}, {"Time", stats_table, &options}},
 	};
-	json_t *request, *answers = NULL, *answer;
+	json_t *request, *answers = NULL;
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;
-	size_t i;
 
 	if (err) {
 		cli_release(&cli);
 		return status;
 	}
 	request = ask_request("stats", NULL, 0);
-	err = ask_all("stats", options.control, request, &answers);
+	err = ask_all("stats", options.ask.control, request, &answers);
 	if (!err && cli.n_args) {
 		/* Asked once more: first all names, for a wrong one's nearest, then what was wanted. */
 		err = ask_check_ids("stats", answers, cli.args, cli.n_args);
@@ -116,14 +224,12 @@ int cmd_stats(int argc, char **argv)
 		json_decref(answers);
 		answers = NULL;
 		if (!err)
-			err = ask_all("stats", options.control, request, &answers);
+			err = ask_all("stats", options.ask.control, request, &answers);
 	}
-	if (!err && options.json) {
-		ask_print_json(options.control, answers);
-	} else if (!err) {
-		json_array_foreach(answers, i, answer)
-			print_daemon(answer);
-	}
+	if (!err && options.watch_ns)
+		err = watch(&options, request, answers);
+	else if (!err)
+		show(&options, answers);
 	json_decref(answers);
 	json_decref(request);
 	cli_release(&cli);

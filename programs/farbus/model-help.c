@@ -18,30 +18,39 @@ static const char *const type_words[] = {
 };
 _Static_assert(sizeof(type_words) / sizeof(type_words[0]) == FB_OPT_CHOICE + 1, "a word for each type");
 
-/* What every model has: the endpoint runtime reads these (endpoint.h). */
-static const struct fb_option common[] = {
-	{.name = "id", .type = FB_OPT_STRING, .required = true, .help = "name of the function, 1 to 31 of A-Z a-z 0-9 . _ -"},
-	{.name = "irq-coalesce", .type = FB_OPT_STRING, .unit = "time", .def = "0", .help = "join the interrupts of a vector that come within it"},
-	{.name = "msi", .type = FB_OPT_BOOL, .def = "on", .help = "offer the MSI capability"},
-	{.name = "msix", .type = FB_OPT_BOOL, .def = "on", .help = "offer the MSI-X capability"},
-	{.name = "completion-timeout", .type = FB_OPT_STRING, .unit = "time", .help = "for DMA reads, 50ms to 64s"},
-};
+/* Times have no type in the device API: they are numbers with the unit "time". */
+static bool is_time(const struct fb_option *o)
+{
+	return o->unit && !strcmp(o->unit, "time");
+}
+
+static void print_range(const struct fb_option *o)
+{
+	const struct fb_text_option as_text = {
+		.type = is_time(o) ? FB_OPTION_DURATION : o->type == FB_OPT_SIZE ? FB_OPTION_SIZE : FB_OPTION_U64,
+		.min = o->min, .max = o->max};
+	char words[128];
+	const char *range = strstr(fb_option_allowed(&as_text, words, sizeof(words)), "from ");
+
+	if (o->max && range)
+		printf(", %s", range + strlen("from "));
+}
 
 static void print_option(const struct fb_option *o)
 {
 	char left[96];
 	size_t used;
 
-	snprintf(left, sizeof(left), "  %s=%s", o->name, o->unit && o->type == FB_OPT_STRING ? "TIME" : type_words[o->type]);
+	snprintf(left, sizeof(left), "  %s=%s", o->name, is_time(o) ? "TIME" : type_words[o->type]);
 	for (const char *const *c = o->type == FB_OPT_CHOICE ? o->choices : NULL; c && *c; c++) {
 		used = strlen(left);
 		snprintf(left + used, sizeof(left) - used, "%s%s", c == o->choices ? "" : "|", *c);
 	}
 	printf("%-27s %s", left, o->help ? o->help : "");
-	if (o->unit && o->type != FB_OPT_STRING)
+	if (o->unit && !is_time(o))
 		printf(", in %s", o->unit);
-	if (o->max && (o->type == FB_OPT_U32 || o->type == FB_OPT_U64 || o->type == FB_OPT_SIZE))
-		printf(", %llu to %llu", (unsigned long long)o->min, (unsigned long long)o->max);
+	if (o->type == FB_OPT_U32 || o->type == FB_OPT_U64 || o->type == FB_OPT_SIZE)
+		print_range(o);
 	if (o->required)
 		printf(" (required)");
 	else if (o->def)
@@ -51,8 +60,11 @@ static void print_option(const struct fb_option *o)
 
 static void print_model(const struct fb_model *m)
 {
+	unsigned n_common;
+	const struct fb_option *common = fb_device_common_options(&n_common);
+
 	printf("%s: %s\n\nOptions of every model:\n", m->name, m->summary);
-	for (unsigned i = 0; i < sizeof(common) / sizeof(common[0]); i++)
+	for (unsigned i = 0; i < n_common; i++)
 		print_option(&common[i]);
 	if (m->n_options)
 		printf("\nOptions of %s:\n", m->name);

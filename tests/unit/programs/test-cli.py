@@ -230,8 +230,11 @@ class Devices(Case):
         other.write_bytes(b"\0" * (1 << 20))
         self.refused(self.box_args("--device", f"nvme,id=ssd0,file={other}"), FAILED, "ssd0")
 
+    def test_same_image_twice(self):
+        self.refused(self.box_args("--device", f"nvme,id=ssd1,file={self.image}"), FAILED, "disk.img is in use")
+
     def test_files(self):
-        self.wrong(f"nvme,id=a,file={self.dir}/none", "none", "No such file or directory")
+        self.wrong(f"nvme,id=a,file={self.dir}/none", "file=.*none: there is no such file")
         self.wrong(f"nvme,id=a,file={self.dir}", re.escape(str(self.dir)), "directory")
         odd = self.dir / "odd.img"
         odd.write_bytes(b"\0" * 1000)
