@@ -31,7 +31,8 @@ uint32_t pcie_split_completion(uint64_t address, uint32_t left, uint32_t mps, ui
  * Fills in one completion for a read request (status SC, CplD) for the `len`
  * bytes at byte offset `done` of the request's enabled range: byte_count,
  * lower_address, length, IDs, tag, TC and Attr. The payload must be length * 4
- * bytes whose first valid byte is at offset (lower_address & 3).
+ * bytes whose first valid byte is at offset (lower_address & 3); the bytes around
+ * the valid ones are seen by the requester, so zero them (2.2.5).
  */
 void pcie_completion_for(const struct pcie_tlp *request, uint16_t completer_id, uint32_t done, uint32_t len,
 			 struct pcie_tlp *cpl);

@@ -3,7 +3,7 @@
  * One outstanding read and any sequence of TLPs fed to it. Input: address (8
  * bytes, big-endian), length - 1 (2), requester (2), then records of a 2-byte
  * size and that many bytes of TLP. A record of size 0 stands for the right next
- * completion, with (next byte & 7) DW-ish cut taken from the stream, so that the
+ * completion, at an MPS that the low two bits of the next byte pick, so that the
  * fuzzer gets deep without guessing counts.
  */
 #include <stdlib.h>

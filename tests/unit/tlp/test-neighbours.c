@@ -360,6 +360,17 @@ static void pcileech_203_lower_address_of_split_completions(void **state)
 	}
 }
 
+/* pcileech issue 26: what came over TCP had garbage after each TLP. It is named, not swallowed. */
+static void pcileech_26_garbage_after_the_tlp(void **state)
+{
+	uint8_t bytes[64];
+	struct pcie_tlp tlp;
+	size_t size = test_unhex("4a000001 0200 0004 0100 0c 00 11223344 cdcdcdcd", 0, bytes);
+
+	assert_int_equal(pcie_tlp_decode(&tlp, bytes, size), PCIE_TLP_E_TRAILING);
+	assert_int_equal(pcie_tlp_decode(&tlp, bytes, size - 4), PCIE_TLP_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +394,7 @@ int main(void)
 		cmocka_unit_test(litepcie_171_completions_of_config),
 		cmocka_unit_test(litepcie_173_old_completion_after_tag_reuse),
 		cmocka_unit_test(pcileech_203_lower_address_of_split_completions),
+		cmocka_unit_test(pcileech_26_garbage_after_the_tlp),
 	};
 
 	return cmocka_run_group_tests_name("tlp neighbours", tests, NULL, NULL);
