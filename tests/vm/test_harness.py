@@ -101,7 +101,8 @@ def test_cleanup(t):
                       "    signal.pause()\n")
     runner = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run_one.py")
     for number in (signal.SIGTERM, signal.SIGINT):
-        process = t.start(["/usr/bin/python3", runner, script, "test_endless"], name="session")
+        process = t.start(["/usr/bin/python3", runner, script, "test_endless"], name="session",
+                          env={"FARBUS_LOGS": str(t.tmp)})
         pid, tmp = process.wait_log(r"READY (\d+) (\S+)", 20).groups()
         process.signal(number)
         check(process.wait(20) != 0, "a stopped test counts as passed")
