@@ -38,7 +38,7 @@ class Result:
             self.failed.append(name)
             print("    " + "\n    ".join(text.rstrip().splitlines()[-80:]), flush=True)
         elif word == "skip":
-            why = text.strip().splitlines()[-1:] or ["no reason given"]
+            why = [line.removeprefix("skip: ") for line in text.strip().splitlines()[-1:]] or ["no reason given"]
             self.skipped.append((name, why[0]))
             print(f"    {why[0]}", flush=True)
 

@@ -159,6 +159,10 @@ class Test:
             file.truncate(int(size[:-1]) * units[size[-1]] if size[-1] in units else int(size))
         return path
 
+    def lasts(self, seconds):
+        """Lets a fault last for so long. For the length of faults only: what has an end to be seen is waited for."""
+        time.sleep(seconds)
+
     def net(self, **options):
         net = Net(**options)
         self.defer(net.close)
@@ -593,7 +597,7 @@ class Vm:
     devices   what is plugged at boot: dicts as for device_add
     modules   drivers that the guest loads before its agent answers
     serial_shell  a shell on the serial console too, to be reached at vm.serial
-    root_qmp  a second QMP socket, for farbus root
+    root_qmp  a second QMP socket, for farbus root; given the path of an earlier VM's, it stands in that one's place
     """
 
     # Each speeds up boot under emulation and leaves the PCI and NVMe code alone: no patching for CPU bugs, no crypto
@@ -611,7 +615,7 @@ class Vm:
     ]
 
     def __init__(self, t, name="vm", net=None, ns=None, memory="512M", shared=True, smp=1, slots=1, switch=0,
-                 devices=(), drives=(), args=(), modules=("nvme",), append="", serial_shell=False, wait=True):
+                 devices=(), drives=(), args=(), modules=("nvme",), append="", serial_shell=False, root_qmp=None, wait=True):
         qemu = VM_PARTS / "qemu-system-x86_64"
         if not qemu.exists() or not (VM_PARTS / "guest").exists():
             raise Skip("QEMU and the guest are not made yet: tools/guest/make.py makes them")
@@ -620,6 +624,7 @@ class Vm:
         self.console = t.logs / f"{self.name}.console.log"
         self.qmp_path, self.root_qmp, self.serial, agent = (
             t.tmp / f"{self.name}.{kind}" for kind in ("qmp", "rqmp", "serial", "agent"))
+        self.root_qmp = root_qmp or self.root_qmp
         self.slots = [f"slot{n}" for n in range(slots)]
         self.downs = [f"down{n}" for n in range(switch)]
         self.allowed = list(self.HARMLESS)

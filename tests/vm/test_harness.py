@@ -33,6 +33,18 @@ def test_hot_plug(t):
     vm.quit()
 
 
+def test_hot_plug_below_a_switch(t):
+    """The same in a slot of a PCIe switch, and with guest memory that has no file descriptor."""
+    _, backing = drive(t)
+    vm = t.vm(slots=0, switch=3, shared=False, drives=[backing])
+    vm.device_add(NVME, slot="down1")
+    vm.until("test -b /dev/nvme0n1", 20, "the guest's nvme driver to offer the drive")
+    vm.run("dd if=/dev/nvme0n1 of=/dev/null bs=1M count=4 iflag=direct status=none")
+    vm.device_del("n0")
+    vm.until("! test -e /dev/nvme0n1", 10, "the guest to let go of the drive")
+    vm.quit()
+
+
 def test_reset_and_reboot(t):
     """The guest comes up again after a reset from outside and after its own reboot, and answers."""
     vm = t.vm(slots=2)
