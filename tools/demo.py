@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The main job, shown on one machine: a VM hot-plugs an NVMe drive that another host has, over the network, uses it, and
-gives it back; then the drive's image file is looked at on its own. Ends non-zero when anything is not as it should be."""
+"""The main job, shown on one machine: a VM hot-plugs an NVMe drive that another host has, over the network, uses it,
+and gives it back; then the drive's image file is looked at on its own. Ends non-zero when anything is not as it should
+be."""
 
 import argparse
 import pathlib

@@ -143,8 +143,8 @@ class PythonTests:
             output = logs / f"{name}.{os.getpid()}.out"
             started = time.monotonic()
             with open(output, "w") as file:
-                process = subprocess.Popen([sys.executable, str(RUN_ONE), str(path), function], stdin=subprocess.DEVNULL,
-                                           stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+                process = subprocess.Popen([sys.executable, str(RUN_ONE), str(path), function], start_new_session=True,
+                                           stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
             note = ""
             try:
                 status = process.wait(timeout * PATIENCE)

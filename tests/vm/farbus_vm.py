@@ -224,10 +224,10 @@ class Process:
 
     def wait_log(self, pattern, timeout=10):
         """Waits for a line in its log; returns the match."""
-        return wait_for(lambda: re.search(pattern, self.text()) or self._must_live(), timeout,
+        return wait_for(lambda: re.search(pattern, self.text()) or self.must_live(), timeout,
                         f"{self.name} to log /{pattern}/")
 
-    def _must_live(self):
+    def must_live(self):
         if not self.alive():
             raise Failure(f"{self.name} ended with {self.returncode}: {self.text().strip().splitlines()[-1:]}")
 
@@ -376,7 +376,7 @@ class Daemon:
 
     def wait_ready(self, timeout=15):
         def answers():
-            self.process._must_live()
+            self.process.must_live()
             return self.control.exists() and self._command("ls", ok=False)[0] == 0
         wait_for(answers, timeout, f"{self.name} to answer on its control socket")
 
@@ -616,7 +616,8 @@ class Vm:
     ]
 
     def __init__(self, t, name="vm", net=None, ns=None, memory="512M", shared=True, smp=1, slots=1, switch=0,
-                 devices=(), drives=(), args=(), modules=("nvme",), append="", serial_shell=False, root_qmp=None, wait=True):
+                 devices=(), drives=(), args=(), modules=("nvme",), append="", serial_shell=False, root_qmp=None,
+                 wait=True):
         qemu = VM_PARTS / "qemu-system-x86_64"
         if not qemu.exists() or not (VM_PARTS / "guest").exists():
             raise Skip("QEMU and the guest are not made yet: tools/guest/make.py makes them")
@@ -682,7 +683,7 @@ class Vm:
             try:
                 return kind(path)
             except (FileNotFoundError, ConnectionRefusedError):
-                self.process._must_live()
+                self.process.must_live()
         return wait_for(attempt, 15, f"QEMU to listen on {path.name}")
 
     def _close(self):

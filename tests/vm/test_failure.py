@@ -40,7 +40,7 @@ def test_short_outage(t):
 
 
 def test_outage_within_hold_time(t):
-    """Line 3: the network is gone for longer, but less than the hold time: writes and interrupts wait and happen once."""
+    """Line 3: the network is gone for longer, but less than the hold time: what was under way waits and happens once."""
     net, _, vm, root = scenes.main_job(t)
     job = vm.spawn(scenes.verify())
     wait_for(lambda: scenes.counters(root)["dma_read_bytes"] > 1 << 20, 30, "fio to have begun")
@@ -55,7 +55,7 @@ def test_outage_within_hold_time(t):
 
 
 def test_outage_beyond_hold_time(t):
-    """Line 4: the network is gone for longer than the hold time: surprise removal; line 5: then it comes again, fresh."""
+    """Line 4: the network is gone beyond the hold time: surprise removal; line 5: then it comes again, fresh."""
     hold = ["--hold", "3s"]
     net, _, vm, root = scenes.main_job(t, box_args=hold, root_args=hold)
     vm.allow(*scenes.TORN_OUT, *scenes.SERVER_GONE)

@@ -24,8 +24,9 @@ def test_hot_plug(t):
     """A function is plugged into a running VM by QMP and pciehp, used, and unplugged."""
     _, box, vm, root = scenes.main_job(t)
     scenes.use(vm)
-    vm.run("nvme id-ctrl /dev/nvme0 && nvme id-ns /dev/nvme0n1 && nvme smart-log /dev/nvme0 && nvme error-log /dev/nvme0")
-    vm.run("lspci -vvv")
+    for command in ("nvme id-ctrl /dev/nvme0", "nvme id-ns /dev/nvme0n1", "nvme smart-log /dev/nvme0",
+                    "nvme error-log /dev/nvme0", "lspci -vvv"):
+        vm.run(command)
     scenes.nothing_lost(root)
     root.unplug("ssd0")
     scenes.drive_goes(vm)
