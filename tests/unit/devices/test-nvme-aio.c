@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Both ways to files do the same: each operation ends once, with the same results and errors. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "devices/nvme_aio.h"
+
+enum { OPS = 3000 };
+
+struct counted {
+	struct nvme_aio_op op;
+	int res;
+	unsigned times;
+};
+
+static void ended(struct nvme_aio_op *op, int res)
+{
+	struct counted *c = (struct counted *)(void *)op;
+
+	c->res = res;
+	c->times++;
+}
+
+static int temp_file(char *path, off_t size)
+{
+	int fd;
+
+	strcpy(path, "aio-test-XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	unlink(path);
+	return fd;
+}
+
+static struct counted run_one(struct nvme_aio *aio, struct nvme_aio_op op)
+{
+	struct counted c = {.op = op};
+	struct pollfd p = {aio->wake_fd, POLLIN, 0};
+
+	c.op.done = ended;
+	nvme_aio_queue(aio, &c.op);
+	while (nvme_aio_submit(aio))
+		;
+	while (!c.times) {
+		assert_int_equal(poll(&p, 1, 10000), 1); /* the descriptor tells */
+		nvme_aio_reap(aio, 100);
+	}
+	return c;
+}
+
+static void each(enum nvme_aio_choice choice)
+{
+	static uint8_t buf[2][65536];
+	struct counted *many = calloc(OPS, sizeof(*many));
+	struct nvme_aio aio;
+	char path[32];
+	int fd = temp_file(path, 1 << 20);
+	struct stat st;
+
+	assert_int_equal(nvme_aio_open(&aio, choice, NULL, 0, false), 0);
+	memset(buf[0], 0x5a, sizeof(buf[0]));
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_WRITE, .fd = fd, .buf = buf[0], .len = 65536,
+							    .offset = 8192, .dsync = true}).res, 65536);
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 65536,
+							    .offset = 8192}).res, 65536);
+	assert_memory_equal(buf[0], buf[1], 65536);
+	/* Short at the end, nothing beyond it, errors as they are. */
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
+							    .offset = (1 << 20) - 4096}).res, 4096);
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
+							    .offset = 1 << 20}).res, 0);
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = -1, .buf = buf[1], .len = 1}).res,
+			 -EBADF);
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_FSYNC, .fd = fd}).res, 0);
+	fstat(fd, &st);
+	assert_int_equal(st.st_blocks, 128);
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_FALLOCATE, .fd = fd, .offset = 8192, .range = 65536,
+							    .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}).res, 0);
+	fstat(fd, &st);
+	assert_int_equal(st.st_blocks, 0);
+
+	/* More than any ring holds. */
+	for (unsigned i = 0; i < OPS; i++) {
+		many[i].op = (struct nvme_aio_op){.kind = i % 2 ? NVME_AIO_READ : NVME_AIO_WRITE, .fd = fd, .buf = buf[i % 2],
+						  .len = 512, .offset = i % 2000 * 512, .done = ended};
+		nvme_aio_queue(&aio, &many[i].op);
+	}
+	assert_int_equal(aio.inflight, OPS);
+	nvme_aio_drain(&aio);
+	assert_int_equal(aio.inflight, 0);
+	for (unsigned i = 0; i < OPS; i++) {
+		assert_int_equal(many[i].times, 1);
+		assert_int_equal(many[i].res, 512);
+	}
+	nvme_aio_close(&aio);
+	free(many);
+	close(fd);
+}
+
+static void test_uring(void **state)
+{
+	each(NVME_AIO_URING);
+}
+
+static void test_threads(void **state)
+{
+	each(NVME_AIO_THREADS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_uring),
+		cmocka_unit_test(test_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
