@@ -58,6 +58,16 @@ LOG_FUNCTION(fb_device_warn, FB_LOG_WARN)
 LOG_FUNCTION(fb_device_info, FB_LOG_INFO)
 LOG_FUNCTION(fb_device_debug, FB_LOG_DEBUG)
 
+void fb_device_counters(const struct fb_device *dev, struct fb_function_info *info)
+{
+	*info = dev->stats;
+	info->id = dev->options.id;
+	info->model = dev->model->name;
+	info->identity = dev->model->identity;
+	info->bdf = dev->bdf;
+	info->attached = dev->port != NULL;
+}
+
 void fb_device_rename(struct fb_device *dev)
 {
 	if (dev->bdf_known)

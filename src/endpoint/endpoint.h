@@ -47,6 +47,10 @@ const struct fb_model *fb_device_model(const struct fb_device *dev);
 /* The options of every model, for help; those of type FB_OPT_U64 with unit "time" take "20us", "1.5s". */
 const struct fb_option *fb_device_common_options(unsigned *n);
 
+struct fb_function_info;
+/* What the device knows of itself; group and root are the box's. */
+void fb_device_counters(const struct fb_device *dev, struct fb_function_info *info);
+
 /* The box. */
 
 struct fb_box_config {

@@ -270,6 +270,9 @@ static void cancel(struct fb_device *dev, bool all)
 			dev->vectors[req->msi.vector].again = false;
 		entry_over(dev, req, -ECANCELED);
 	}
+	/* What is left may be of a class that has room. */
+	dev->post_blocked = false;
+	fb_post_drain(dev);
 }
 
 void fb_post_cancel_master(struct fb_device *dev)
