@@ -518,7 +518,7 @@ static void net_writable(void *arg)
 		fb_flush_schedule(c->loop, &c->flush);
 }
 
-static const struct fb_net_user net_user = {rx, round_end, net_writable};
+const struct fb_net_user fb_carrier_net_user = {rx, round_end, net_writable};
 
 /* Opening and closing */
 
@@ -540,11 +540,11 @@ static int open_net(struct fb_carrier *c, const struct fb_carrier_config *config
 		fb_error(NULL, "%s: this end is on %s", config->peer, c->base->name);
 		return -EINVAL;
 	}
-	err = c->base->open(&c->net, c->loop, config->listen ? rest : NULL, peer, &net_user, c);
+	err = c->base->open(&c->net, c->loop, config->listen ? rest : NULL, peer, &fb_carrier_net_user, c);
 	if (err)
 		return err;
 	if (config->fault) {
-		err = fb_net_fault_wrap(&c->net, c->loop, config->fault, &net_user, c);
+		err = fb_net_fault_wrap(&c->net, c->loop, config->fault, &fb_carrier_net_user, c);
 		if (err)
 			c->net->ops->close(c->net);
 	}

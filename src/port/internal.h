@@ -93,6 +93,7 @@ struct fb_carrier {
 };
 
 /* carrier.c */
+extern const struct fb_net_user fb_carrier_net_user; /* arg: the carrier */
 void fb_carrier_enter(struct fb_carrier *c);
 void fb_carrier_leave(struct fb_carrier *c); /* the carrier may be gone on return */
 int fb_carrier_peer(struct fb_carrier *c, const char *peer, struct fb_net_addr *addr); /* 0 or -EINVAL, logged */
