@@ -288,6 +288,11 @@ int main(int argc, char **argv)
 		return 1;
 	if (!server && fb_port_connect(&b.port, b.carrier, argv[2], "bench", &client_user, &b))
 		return 1;
+	if (server) {
+		char text[80];
+
+		fprintf(stderr, "port-bench: listening on %s\n", fb_carrier_local(b.carrier, text, sizeof(text)));
+	}
 	if (fb_loop_run(b.loop))
 		die("epoll failed");
 	if (!server && b.end)

@@ -30,6 +30,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "link/link_wire.h"
 #include "port/internal.h"
 
 enum { TABLE_MIN = 16 };
@@ -414,10 +415,17 @@ static void rx_hello(struct fb_carrier *c, const struct fb_net_addr *from, const
 		     const uint8_t *data, size_t len)
 {
 	struct fb_link_port *old;
+	char text[96];
 
 	c->stats.hellos++;
 	if (!c->acceptor || !c->acceptor->hello) {
 		refuse(c, from, h, data, len, FB_LINK_R_NO_FUNCTION, "this is not a box");
+		return;
+	}
+	if (h->version_min > FB_WIRE_VERSION_MAX || h->version_max < FB_WIRE_VERSION_MIN) {
+		snprintf(text, sizeof(text), "it speaks %u to %u, this box %u to %u", h->version_min, h->version_max,
+			 FB_WIRE_VERSION_MIN, FB_WIRE_VERSION_MAX);
+		refuse(c, from, h, data, len, FB_LINK_R_VERSION, text);
 		return;
 	}
 	old = find_hello(c, h);

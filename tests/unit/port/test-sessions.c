@@ -2,6 +2,7 @@
 /* Hellos, refusals, takeover, closing inside callbacks, and peers that are gone. */
 #include <errno.h>
 
+#include "link/link_wire.h"
 #include "util/log.h"
 #include "world.h"
 
@@ -254,6 +255,70 @@ static void test_no_answer(void **state)
 	world_close(w);
 }
 
+/* A root of another version is told so, by a REFUSE no larger than its HELLO, and nobody else notices. */
+struct refusal {
+	unsigned n;
+	uint8_t kind;
+	uint16_t reason;
+	char text[FB_WIRE_TEXT_MAX + 1];
+	size_t len;
+};
+
+static void refusal_rx(void *arg, const struct fb_net_addr *from, const uint8_t *data, size_t len)
+{
+	struct refusal *r = arg;
+
+	r->n++;
+	r->kind = data[FB_WIRE_O_KIND];
+	r->len = len;
+	assert_true(fb_wire_crc_ok(data, len));
+	assert_true(fb_wire_get_close(data, len, &r->reason, r->text));
+}
+
+static void no_deliver_state(void *arg, enum fb_link_state state, enum fb_link_reason reason, const char *text)
+{
+}
+
+static void refusal_nothing(void *arg)
+{
+}
+
+static void test_other_version(void **state)
+{
+	static const struct fb_net_user user = {refusal_rx, refusal_nothing, refusal_nothing};
+	static const struct fb_link_user link_user = {.state = no_deliver_state};
+	struct world *w = up_world("loopback:box", true);
+	struct fb_link_out out;
+	struct refusal r = {0};
+	struct fb_link *link;
+	struct fb_net *net;
+	struct fb_net_addr to;
+	uint8_t hello[FB_WIRE_MTU_MAX], nonce[16] = {1, 2, 3};
+	struct fb_dgram d = {hello, 0};
+
+	assert_int_equal(fb_net_loopback.open(&net, w->box_loop, NULL, NULL, &user, &r), 0);
+	assert_int_equal(fb_net_loopback.parse("box", &to), 0);
+	assert_int_equal(fb_link_connect(&link, &w->root_config.link, &w->root_config.self, "f1", nonce, &link_user, NULL,
+					 fb_clock_ns()), 0);
+	assert_int_equal(fb_link_tx(link, fb_clock_ns(), &out, 1), 1);
+	d.len = out.len;
+	memcpy(hello, out.data, out.len);
+	fb_put_be16(hello + FB_WIRE_O_VERSION_MIN, FB_WIRE_VERSION_MAX + 1);
+	fb_put_be16(hello + FB_WIRE_O_VERSION_MAX, FB_WIRE_VERSION_MAX + 3);
+	fb_wire_seal(hello, d.len);
+	net->ops->send(net, &to, &d, 1);
+	world_wait(w, r.n);
+	assert_int_equal(r.kind, FB_WIRE_REFUSE);
+	assert_int_equal(r.reason, FB_LINK_R_VERSION);
+	assert_non_null(strstr(r.text, "speaks 2 to 4"));
+	assert_true(r.len <= d.len);
+	assert_int_equal(w->hellos, 1);
+	assert_int_equal(w->ends[0][0].downs, 0);
+	fb_link_free(link);
+	net->ops->close(net);
+	world_close(w);
+}
+
 /* Noise of every length, and real datagrams with flipped bits, beside traffic that must not notice. */
 static void noise_rx(void *arg, const struct fb_net_addr *from, const uint8_t *data, size_t len)
 {
@@ -311,6 +376,7 @@ int main(void)
 		cmocka_unit_test(test_peer_disappears),
 		cmocka_unit_test(test_restarted_box),
 		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_other_version),
 		cmocka_unit_test(test_garbage),
 	};
 
