@@ -5,8 +5,8 @@ and gives it back; then the drive's image file is looked at on its own. Ends non
 be."""
 
 import argparse
+import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -119,8 +119,7 @@ Left running; Ctrl-C ends it all.
   the drive's image      {image}
   logs                   {t.logs}
 """, flush=True)
-    while vm.process.alive():
-        signal.sigtimedwait([signal.SIGCHLD], 3600)
+    vm.process.wait(timeout=None)
 
 
 def demo(t, keep):
@@ -178,7 +177,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave it running, and say how to get in")
     options = parser.parse_args()
     farbus_vm.stop_on_signals()
-    with farbus_vm.Test("demo") as t:
+    with open(os.devnull, "w") as quiet, farbus_vm.Test("demo", output=quiet) as t:
         try:
             demo(t, options.keep)
         except (Failure, Skip, subprocess.SubprocessError) as error:

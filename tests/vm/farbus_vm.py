@@ -82,18 +82,21 @@ def _command(*argv):
 # --- the test itself ------------------------------------------------------------------------------------------------
 
 class Test:
-    """Owns what a test starts. Logs go to build/test-logs/NAME, sockets and disks to a temporary directory."""
+    """Owns what a test starts. Logs go to build/test-logs/NAME, sockets to a temporary directory (t.tmp)."""
 
-    def __init__(self, name, keep_output=None):
+    def __init__(self, name, output=None):
         self.name = name
         self._undo = contextlib.ExitStack()
-        self._output = keep_output or sys.stdout
+        self._output = output or sys.stdout
         self.started = time.monotonic()
         self._processes = []
         self._names = set()
         self.logs = self._log_directory(name)
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="fb-"))  # short: a socket's path has 107 bytes
         self.defer(shutil.rmtree, self.tmp, ignore_errors=True)
+        # Images are beside the build: /tmp may be memory.
+        self.disks = pathlib.Path(tempfile.mkdtemp(prefix="disks-", dir=self.logs))
+        self.defer(shutil.rmtree, self.disks, ignore_errors=True)
 
     def _log_directory(self, name):
         """build/test-logs/NAME, or NAME.PID when another session is running the same test."""
@@ -107,7 +110,9 @@ class Test:
                 os.close(handle)
                 continue
             for old in path.iterdir():
-                if old.is_file():
+                if old.is_dir():
+                    shutil.rmtree(old)
+                else:
                     old.unlink()
             return path
         raise Failure(f"{base / name} is in use")
@@ -153,7 +158,7 @@ class Test:
 
     def disk(self, size="256M", name="disk.img"):
         """A sparse image file."""
-        path = self.tmp / self.unique(name)
+        path = self.disks / self.unique(name)
         units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
         with open(path, "wb") as file:
             file.truncate(int(size[:-1]) * units[size[-1]] if size[-1] in units else int(size))
@@ -216,9 +221,9 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def wait(self, timeout=10):
-        """Waits for the end; returns the exit status (negative: the signal)."""
+        """Waits for the end, with timeout=None forever; returns the exit status (negative: the signal)."""
         try:
-            return self._process.wait(timeout * PATIENCE)
+            return self._process.wait(timeout * PATIENCE if timeout else None)
         except subprocess.TimeoutExpired:
             raise Failure(f"{self.name} (pid {self.pid}) did not end in {timeout * PATIENCE:g} s") from None
 
