@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation
+ *
+ * What the function asks of the VM's memory. Memory that came with a file
+ * descriptor is mapped and copied to and from directly, in order, before the
+ * TLP's credit goes back. Memory without one is reached through the client by
+ * messages (dma_message.c); while such writes are in flight, everything else
+ * goes by message too, so that order is the socket's order.
+ *
+ * Nothing outside the VM's map is ever touched: reads there complete with
+ * Unsupported Request, writes are dropped and counted (base spec 2.3.1).
+ * Requests under another function's ID, and those that come while the function
+ * is being reset or nobody uses it, are dropped.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "root/function.h"
+#include "util/reader.h"
+
+enum { RCB = 64 };
+
+void fb_dma_refused(struct fb_root_function *f, const struct pcie_tlp *tlp, int err)
+{
+	char text[128];
+	uint64_t left_out;
+
+	if (err == -EACCES)
+		f->count.dma_forbidden++;
+	else
+		f->count.dma_unmapped++;
+	if (fb_log_allowed(&f->log_unmapped, fb_function_now(f), &left_out))
+		fb_warn(f->name, "%s: %s (%" PRIu64 " more since the last such line)",
+			err == -EACCES ? "not allowed there by the VM" : "outside the VM's memory",
+			pcie_tlp_describe(tlp, text, sizeof(text)), left_out);
+}
+
+static void faulted(struct fb_root_function *f)
+{
+	uint64_t left_out;
+
+	f->count.dma_faults++;
+	if (fb_log_allowed(&f->log_fault, fb_function_now(f), &left_out))
+		fb_warn(f->name, "the client's memory file is shorter than what it mapped: access refused (%" PRIu64
+				 " more since the last such line)", left_out);
+}
+
+/* ---- Completions --------------------------------------------------------------------- */
+
+void fb_dma_complete_error(struct fb_root_function *f, const struct pcie_tlp *request, enum pcie_cpl_status status)
+{
+	struct pcie_tlp cpl = {0};
+
+	pcie_completion_status(request, FB_ROOT_ID, status, &cpl);
+	fb_port_send(f->port, &cpl);
+}
+
+/*
+ * Completes a memory read with `len` bytes. `data` has the first of them at
+ * offset (address & 3), and is readable up to the end of the last DW.
+ */
+void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *request, const uint8_t *data, uint32_t len)
+{
+	uint32_t mps = 128u << f->cfg.mps_code, done = 0, lead;
+	struct pcie_tlp cpl;
+	uint64_t address;
+	uint32_t total;
+
+	pcie_tlp_get_range(request, &address, &total);
+	lead = address & 3;
+	do {
+		uint32_t n = len ? pcie_split_completion(address + done, len - done, mps, RCB) : 0;
+
+		memset(&cpl, 0, sizeof(cpl));
+		pcie_completion_for(request, FB_ROOT_ID, done, n, &cpl);
+		cpl.data = data + ((lead + done) & ~3u);
+		fb_port_send(f->port, &cpl);
+		done += n;
+	} while (done < len);
+}
+
+/* ---- Writes ------------------------------------------------------------------------------ */
+
+unsigned fb_dma_runs(const struct pcie_tlp *tlp, struct fb_dma_run runs[4])
+{
+	unsigned enabled, n = 0;
+
+	if (tlp->length > 2) { /* holes are legal in one or two DWs only (2.2.5) */
+		pcie_tlp_get_range(tlp, &runs[0].address, &runs[0].len);
+		runs[0].data = tlp->data + (runs[0].address & 3);
+		return runs[0].len ? 1 : 0;
+	}
+	enabled = tlp->first_be | (tlp->length == 2 ? (unsigned)tlp->last_be << 4 : 0);
+	for (unsigned i = 0; i < 8; i++) {
+		if (!(enabled & 1u << i))
+			continue;
+		if (i > 0 && (enabled & 1u << (i - 1)))
+			runs[n - 1].len++;
+		else
+			runs[n++] = (struct fb_dma_run){tlp->address + i, 1, tlp->data + i};
+	}
+	return n;
+}
+
+static int write_direct(struct fb_root_function *f, const struct fb_dma_run *run)
+{
+	uint64_t at = run->address;
+	uint32_t left = run->len;
+
+	while (left > 0) {
+		const struct fb_dma_region *r = fb_dma_map_find(&f->dma.map, at);
+		uint64_t n = r->size - (at - r->iova);
+
+		if (n > left)
+			n = left;
+		if (fb_dma_copy(r->host + (at - r->iova), run->data + (run->len - left), n) < 0) {
+			faulted(f);
+			return -EFAULT;
+		}
+		at += n;
+		left -= (uint32_t)n;
+	}
+	return 0;
+}
+
+static bool write_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	struct fb_dma_run runs[4];
+	unsigned n = fb_dma_runs(tlp, runs);
+	bool by_message = fb_dma_writes_in_flight(f);
+
+	for (unsigned i = 0; i < n; i++) {
+		bool messages;
+		int err = fb_dma_map_check(&f->dma.map, runs[i].address, runs[i].len, FB_DMA_WRITABLE, &messages);
+
+		if (err < 0) {
+			fb_dma_refused(f, tlp, err);
+			return true;
+		}
+		by_message |= messages;
+	}
+	if (by_message && n)
+		return fb_dma_message_write(f, tlp);
+	f->count.dma_writes++;
+	for (unsigned i = 0; i < n; i++) {
+		f->count.dma_write_bytes += runs[i].len;
+		if (write_direct(f, &runs[i]) < 0)
+			break;
+	}
+	return true;
+}
+
+/* ---- Reads --------------------------------------------------------------------------------- */
+
+static int read_direct(struct fb_root_function *f, uint64_t at, uint8_t *to, uint32_t left)
+{
+	while (left > 0) {
+		const struct fb_dma_region *r = fb_dma_map_find(&f->dma.map, at);
+		uint64_t n = r->size - (at - r->iova);
+
+		if (n > left)
+			n = left;
+		if (fb_dma_copy(to, r->host + (at - r->iova), n) < 0) {
+			faulted(f);
+			return -EFAULT;
+		}
+		at += n;
+		to += n;
+		left -= (uint32_t)n;
+	}
+	return 0;
+}
+
+static bool read_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	uint8_t buf[PCIE_TLP_MAX_DATA + 8];
+	uint64_t address;
+	uint32_t len, lead;
+	bool messages;
+	int err;
+
+	pcie_tlp_get_range(tlp, &address, &len);
+	/* A read of no bytes still asks whether there is memory, and pushes writes ahead of it (2.2.5). */
+	err = fb_dma_map_check(&f->dma.map, address, len ? len : 1, FB_DMA_READABLE, &messages);
+	if (err < 0) {
+		fb_dma_refused(f, tlp, err);
+		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
+		return true;
+	}
+	if (len && (messages || fb_dma_writes_in_flight(f)))
+		return fb_dma_message_read(f, tlp);
+	lead = address & 3;
+	memset(buf, 0, 4);
+	memset(buf + ((lead + len) & ~3u), 0, 4);
+	if (read_direct(f, address, buf + lead, len) < 0) {
+		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
+		return true;
+	}
+	f->count.dma_reads++;
+	f->count.dma_read_bytes += len;
+	fb_dma_complete_read(f, tlp, buf, len);
+	return true;
+}
+
+/* ---- AtomicOps ------------------------------------------------------------------------------- */
+
+struct atomic {
+	enum pcie_tlp_type type;
+	uint8_t *at;
+	uint32_t size;
+	const uint8_t *operand; /* CAS: compare, then swap */
+	uint8_t old[16];
+};
+
+#if defined(__x86_64__)
+__attribute__((target("cx16"))) static void cas_128(struct atomic *a)
+{
+	unsigned __int128 compare, swap, old;
+
+	memcpy(&compare, a->operand, 16);
+	memcpy(&swap, a->operand + 16, 16);
+	old = __sync_val_compare_and_swap((unsigned __int128 *)(void *)a->at, compare, swap);
+	memcpy(a->old, &old, 16);
+}
+enum { HAVE_CAS_128 = 1 };
+#else
+static void cas_128(struct atomic *a) { (void)a; }
+enum { HAVE_CAS_128 = 0 };
+#endif
+
+static void do_atomic_32(struct atomic *a)
+{
+	uint32_t *p = (uint32_t *)(void *)a->at, v = fb_get_le32(a->operand), old;
+
+	if (a->type == PCIE_TLP_FETCHADD) {
+		old = __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+	} else if (a->type == PCIE_TLP_SWAP) {
+		old = __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+	} else {
+		old = v; /* becomes what was there if it differs */
+		__atomic_compare_exchange_n(p, &old, fb_get_le32(a->operand + 4), false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST);
+	}
+	fb_put_le32(a->old, old);
+}
+
+static void do_atomic_64(struct atomic *a)
+{
+	uint64_t *p = (uint64_t *)(void *)a->at, v = fb_get_le64(a->operand), old;
+
+	if (a->type == PCIE_TLP_FETCHADD) {
+		old = __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+	} else if (a->type == PCIE_TLP_SWAP) {
+		old = __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
+	} else {
+		old = v;
+		__atomic_compare_exchange_n(p, &old, fb_get_le64(a->operand + 8), false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST);
+	}
+	fb_put_le64(a->old, old);
+}
+
+static void do_atomic(void *arg)
+{
+	struct atomic *a = arg;
+
+	if (a->size == 4)
+		do_atomic_32(a);
+	else if (a->size == 8)
+		do_atomic_64(a);
+	else
+		cas_128(a);
+}
+
+static bool atomic_op(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	struct atomic a = {.type = tlp->type, .operand = tlp->data};
+	const struct fb_dma_region *r = fb_dma_map_find(&f->dma.map, tlp->address);
+	struct pcie_tlp cpl = {0};
+
+	a.size = tlp->type == PCIE_TLP_CAS ? tlp->length * 2u : tlp->length * 4u;
+	if (!r || (r->flags & 3) != 3 || !fb_in_range(tlp->address - r->iova, a.size, r->size)) {
+		fb_dma_refused(f, tlp, r ? -EACCES : -EFAULT);
+		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
+		return true;
+	}
+	a.at = r->host ? r->host + (tlp->address - r->iova) : NULL;
+	/* There is no message for it, and no atomic access to memory that is mapped askew. */
+	if (!a.at || ((uintptr_t)a.at & (a.size - 1)) || (a.size == 16 && !HAVE_CAS_128)) {
+		f->count.unsupported++;
+		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
+		return true;
+	}
+	if (fb_dma_writes_in_flight(f)) /* it must not overtake them; drain() looks again when they have landed */
+		return fb_dma_enqueue(f, tlp);
+	if (fb_dma_guarded(do_atomic, &a) < 0) {
+		faulted(f);
+		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
+		return true;
+	}
+	f->count.dma_atomics++;
+	pcie_completion_for(tlp, FB_ROOT_ID, 0, a.size, &cpl);
+	cpl.data = a.old;
+	fb_port_send(f->port, &cpl);
+	return true;
+}
+
+/* ---- All that the function sends ---------------------------------------------------------------- */
+
+static void message(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	uint64_t left_out;
+	unsigned code = tlp->msg_code;
+
+	f->count.messages++;
+	if (code >= PCIE_MSG_ASSERT_INTA && code < PCIE_MSG_ASSERT_INTA + 8) {
+		/* One pin a function; which of the four it is makes no difference to an eventfd. */
+		if (!fb_function_in_reset(f))
+			fb_irq_intx(f, code < PCIE_MSG_DEASSERT_INTA);
+	} else if (code == PCIE_MSG_ERR_COR || code == PCIE_MSG_ERR_NONFATAL || code == PCIE_MSG_ERR_FATAL) {
+		f->count.errors_reported++;
+		if (fb_log_allowed(&f->log_error, fb_function_now(f), &left_out))
+			fb_warn(f->name, "reports a %s error (%" PRIu64 " more since the last such line)",
+				code == PCIE_MSG_ERR_COR	? "correctable"
+				: code == PCIE_MSG_ERR_NONFATAL ? "non-fatal"
+								: "fatal",
+				left_out);
+	}
+	/* PM_PME, LTR and vendor-defined messages have nobody to go to behind QEMU: counted, no more. */
+}
+
+static bool unsupported(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	char text[128];
+	uint64_t left_out;
+
+	f->count.unsupported++;
+	if (fb_log_allowed(&f->log_unsupported, fb_function_now(f), &left_out))
+		fb_warn(f->name, "a root does not serve this: %s (%" PRIu64 " more since the last such line)",
+			pcie_tlp_describe(tlp, text, sizeof(text)), left_out);
+	if (pcie_tlp_fc(tlp->type) == PCIE_FC_NP)
+		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
+	return true;
+}
+
+static bool wrong_requester(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	char text[128];
+	uint64_t left_out;
+
+	f->count.dma_bad_requester++;
+	if (fb_log_allowed(&f->log_requester, fb_function_now(f), &left_out))
+		fb_warn(f->name, "dropped a request under another function's ID: %s (%" PRIu64
+				 " more since the last such line)",
+			pcie_tlp_describe(tlp, text, sizeof(text)), left_out);
+	return true;
+}
+
+static bool stray(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	f->count.dma_stray++;
+	/* During a reset even a refusal would come back to a function that does not know of the request any more. */
+	if (!fb_function_in_reset(f) && pcie_tlp_fc(tlp->type) == PCIE_FC_NP)
+		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
+	return true;
+}
+
+bool fb_dma_tlp(struct fb_root_function *f, const struct pcie_tlp *tlp)
+{
+	switch (tlp->type) {
+	case PCIE_TLP_CPL:
+	case PCIE_TLP_CPLD:
+	case PCIE_TLP_CPLLK:
+	case PCIE_TLP_CPLDLK:
+		fb_rq_completion(&f->rq, tlp);
+		return true;
+	case PCIE_TLP_MSG:
+	case PCIE_TLP_MSGD:
+		if (tlp->requester_id != f->bdf)
+			return wrong_requester(f, tlp);
+		if (fb_dma_must_wait(f)) /* an interrupt may be among them, and stays behind the data */
+			return fb_dma_enqueue(f, tlp);
+		message(f, tlp);
+		return true;
+	case PCIE_TLP_MWR:
+	case PCIE_TLP_MRD:
+	case PCIE_TLP_FETCHADD:
+	case PCIE_TLP_SWAP:
+	case PCIE_TLP_CAS:
+		break;
+	default:
+		return unsupported(f, tlp);
+	}
+	if (tlp->requester_id != f->bdf)
+		return wrong_requester(f, tlp);
+	if (!f->negotiated || fb_function_in_reset(f))
+		return stray(f, tlp);
+	if (tlp->at != 0 || tlp->ep) /* translation services are not offered; poisoned data goes nowhere */
+		return unsupported(f, tlp);
+	if (fb_dma_must_wait(f))
+		return fb_dma_enqueue(f, tlp);
+	if (tlp->type == PCIE_TLP_MWR)
+		return fb_irq_message(f, tlp) || write_memory(f, tlp);
+	if (tlp->type == PCIE_TLP_MRD)
+		return read_memory(f, tlp);
+	return atomic_op(f, tlp);
+}

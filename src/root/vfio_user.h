@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One vfio-user connection: a stream socket cut into messages, with the file
+ * descriptors that belong to each, and a bounded queue of what goes back.
+ * Knows headers, not commands. The peer is untrusted.
+ *
+ * Non-blocking, on the loop's thread. What is queued leaves at the end of the
+ * loop's round.
+ */
+#ifndef FARBUS_ROOT_VFIO_USER_H
+#define FARBUS_ROOT_VFIO_USER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "root/vfio_user_wire.h"
+#include "util/loop.h"
+
+enum {
+	FB_VU_MAX_FDS = 16,              /* in one message; what VERSION offers */
+	FB_VU_MAX_XFER = 1 << 20,        /* bytes of data in one message; ditto */
+	FB_VU_MAX_MESSAGE = FB_VU_MAX_XFER + 4096,
+	FB_VU_IN_BUFFER = 64 * 1024,     /* grows up to FB_VU_MAX_MESSAGE while a message needs it */
+	FB_VU_OUT_BUSY = 1 << 20,        /* queued bytes above which no more messages are taken from the peer */
+	FB_VU_OUT_MAX = 16 << 20,        /* queued bytes at which a peer that does not read is cut off */
+	FB_VU_MAX_BATCHES = 8,           /* groups of descriptors whose message is not complete yet */
+};
+
+struct fb_vu_message {
+	uint16_t id, command;
+	uint32_t flags, error;
+	const uint8_t *body; /* valid during the call only */
+	uint32_t len;        /* of the body */
+	/* Closed after the call; whoever keeps one sets its place to -1. */
+	int fds[FB_VU_MAX_FDS];
+	unsigned n_fds;
+};
+
+enum { FB_VU_WAIT = 1 };
+
+struct fb_vu_ops {
+	/*
+	 * A message. 0: done with it; FB_VU_WAIT: not now (nothing was done): it
+	 * comes again after fb_vu_resume(), and nothing else before; -errno: the
+	 * peer broke the protocol (logged by the callee): the connection ends.
+	 */
+	int (*message)(void *arg, struct fb_vu_message *msg);
+	/* The connection is over and closed already. `why`: for the log. */
+	void (*closed)(void *arg, const char *why);
+};
+
+struct fb_vu_fd_batch {
+	uint64_t last; /* stream position of the last byte that came with them */
+	int fds[FB_VU_MAX_FDS];
+	unsigned n;
+};
+
+struct fb_vu_conn {
+	struct fb_loop *loop; /* NULL: closed */
+	struct fb_fd watch;
+	struct fb_flush flush;
+	const struct fb_vu_ops *ops;
+	void *arg;
+	unsigned generation; /* changes with each open: callbacks that close and reopen are noticed */
+
+	uint8_t *in;
+	size_t in_cap, in_start, in_end;
+	uint64_t in_pos; /* stream position of in[in_start] */
+	struct fb_vu_fd_batch batches[FB_VU_MAX_BATCHES];
+	unsigned n_batches;
+	bool waiting;  /* message() said FB_VU_WAIT */
+	bool parsing;
+	bool paused;   /* fb_vu_pause() */
+
+	uint8_t *out;
+	size_t out_cap, out_start, out_end;
+	bool out_blocked; /* the socket is full: wait for EPOLLOUT */
+
+	uint64_t messages; /* received, whole */
+};
+
+/* Takes fd (closed also on error). 0 or -errno. Zero-initialise conn before the first use. */
+int fb_vu_open(struct fb_vu_conn *conn, struct fb_loop *loop, int fd, const struct fb_vu_ops *ops, void *arg);
+/* Sends what the socket takes at once, and closes. closed() is not called. A no-op when closed. */
+void fb_vu_close(struct fb_vu_conn *conn);
+static inline bool fb_vu_is_open(const struct fb_vu_conn *conn) { return conn->loop != NULL; }
+
+/* After FB_VU_WAIT: offers the message again (now, or when the current one is done). */
+void fb_vu_resume(struct fb_vu_conn *conn);
+/* Takes nothing more from the peer until told so. */
+void fb_vu_pause(struct fb_vu_conn *conn, bool on);
+
+/*
+ * Queues a message of header and `len` bytes of body and returns where the
+ * body goes, or NULL: closed, or cut off because it does not read (closed() is
+ * then called at the end of the round).
+ */
+uint8_t *fb_vu_put(struct fb_vu_conn *conn, uint16_t id, uint16_t command, uint32_t flags, uint32_t error, size_t len);
+
+static inline void fb_vu_reply_error(struct fb_vu_conn *conn, uint16_t id, uint16_t command, int err)
+{
+	fb_vu_put(conn, id, command, VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR, (uint32_t)err, 0);
+}
+
+const char *fb_vu_command_name(unsigned command); /* "REGION_READ", or "unknown" */
+
+#endif
