@@ -4,7 +4,8 @@
 import os
 import signal
 
-from farbus_vm import Failure, GuestError, check
+from farbus_vm import Failure, check
+from guest import GuestError
 
 
 def drive(t, **options):
