@@ -18,7 +18,6 @@
  * nvme_lifecycle() looks at what waits; it is called whenever the count is zero
  * and at the end of each run of the queues.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -309,12 +308,11 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 static int bad_text(struct nvme *n, const char *name, const char *text, size_t max)
 {
 	size_t len = text ? strlen(text) : 0;
+	bool ok = len <= max;
 
-	for (size_t i = 0; i < len; i++) {
-		if (!isprint((unsigned char)text[i]) || (text[i] & 0x80))
-			len = max + 1;
-	}
-	if (len <= max)
+	for (size_t i = 0; i < len && ok; i++)
+		ok = text[i] >= ' ' && text[i] <= '~';
+	if (ok)
 		return 0;
 	fb_device_error(n->dev, "%s=%s: at most %zu printable ASCII characters are allowed", name, text, max);
 	return -EINVAL;

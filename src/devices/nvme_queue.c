@@ -25,8 +25,15 @@
 #include "devices/nvme.h"
 
 enum { RUN_ROUNDS = 8, REAP_MAX = 256, FETCH_RETRIES = 3 };
-#define RETRY_NS 1000000u /* when the runtime or the kernel had no room */
+#define RETRY_NS 1000000u         /* when the runtime or the kernel had no room */
+#define RETRY_SLOW_NS 100000000u /* when bus mastering is off: a reset usually follows */
 #define COALESCING_UNIT_NS 100000u
+
+static void retry(struct nvme *n, int err)
+{
+	fb_device_timer_set(n->dev, &n->retry_timer,
+			    fb_device_now(n->dev) + (err == -ENOMEM || err == -EAGAIN ? RETRY_NS : RETRY_SLOW_NS));
+}
 
 static uint32_t cq_used(const struct nvme_cq *cq)
 {
@@ -182,6 +189,7 @@ static void post_queue(struct nvme_cq *cq)
 {
 	struct nvme *n = cq->n;
 	unsigned total = 0;
+	int err;
 
 	while (!TAILQ_EMPTY(&cq->done) && !cq_full(cq)) {
 		uint32_t from = cq->tail, count = 0, room = cq->size - 1 - cq_used(cq);
@@ -200,8 +208,9 @@ static void post_queue(struct nvme_cq *cq)
 			nvme_put16(&e->status, (uint16_t)(cmd->status << 1 | cq->phase));
 			cmd = TAILQ_NEXT(cmd, link);
 		}
-		if (send_entries(cq, from, count)) {
-			fb_device_timer_set(n->dev, &n->retry_timer, fb_device_now(n->dev) + RETRY_NS);
+		err = send_entries(cq, from, count);
+		if (err) {
+			retry(n, err);
 			break;
 		}
 		cq->tail = from + count;
@@ -283,6 +292,7 @@ static void fetch(struct nvme_sq *sq)
 	struct nvme *n = sq->n;
 	unsigned burst = n->feat.arbitration & 7; /* 7: no limit */
 	uint32_t count = sq_waiting(sq), room = n->n_free - n->reserved;
+	int err;
 
 	if (sq->qid != 0)
 		room = room > NVME_CMDS_ADMIN ? room - NVME_CMDS_ADMIN : 0;
@@ -301,13 +311,13 @@ static void fetch(struct nvme_sq *sq)
 	n->reserved += count;
 	n->n_async++;
 	n->fetches++;
-	if (fb_dma_read(n->dev, sq->addr + (uint64_t)sq->head * sizeof(struct nvme_sqe), sq->fetch,
-			count * (uint32_t)sizeof(struct nvme_sqe), entries_arrived, sq)) {
-		/* No memory, or bus mastering is off for the moment. */
+	err = fb_dma_read(n->dev, sq->addr + (uint64_t)sq->head * sizeof(struct nvme_sqe), sq->fetch,
+			  count * (uint32_t)sizeof(struct nvme_sqe), entries_arrived, sq);
+	if (err) {
 		sq->fetching = false;
 		n->reserved -= count;
 		n->n_async--;
-		fb_device_timer_set(n->dev, &n->retry_timer, fb_device_now(n->dev) + RETRY_NS);
+		retry(n, err);
 	}
 }
 
@@ -353,7 +363,7 @@ static void run(struct fb_device *dev, struct fb_device_batch *batch)
 		nvme_buf_wake(n);
 		fetch_all(n);
 		if (nvme_aio_submit(&n->aio))
-			fb_device_timer_set(dev, &n->retry_timer, fb_device_now(dev) + RETRY_NS);
+			retry(n, -EAGAIN);
 		nvme_aio_reap(&n->aio, REAP_MAX);
 		for (unsigned i = 0; i < n->n_queues; i++) {
 			if (n->cq[i].exists && !TAILQ_EMPTY(&n->cq[i].done))
