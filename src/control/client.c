@@ -158,7 +158,7 @@ static int read_answer(struct lines *in, const char *path, uint64_t deadline_ns,
 		       void (*progress)(void *arg, const char *text), void *arg, json_t **result, char **error)
 {
 	for (;;) {
-		size_t len;
+		size_t len = 0;
 		int err = next_line(in, deadline_ns, &len);
 		json_t *line, *ok;
 		const char *text;
