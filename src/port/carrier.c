@@ -134,18 +134,23 @@ int fb_carrier_add_port(struct fb_link_port *p)
 	return err;
 }
 
-void fb_carrier_forget_port(struct fb_link_port *p)
+void fb_carrier_end_session(struct fb_link_port *p)
 {
 	struct fb_carrier *c = p->carrier;
 
-	if (p->in_session_table)
-		table_del(&c->by_session, p, true);
-	p->in_session_table = false;
 	if (!p->in_hello_table)
 		return;
 	table_del(&c->by_hello, p, false);
 	p->in_hello_table = false;
 	c->ended[c->next_ended++ % FB_CARRIER_ENDED] = p->remote_session;
+}
+
+void fb_carrier_forget_port(struct fb_link_port *p)
+{
+	fb_carrier_end_session(p);
+	if (p->in_session_table)
+		table_del(&p->carrier->by_session, p, true);
+	p->in_session_table = false;
 }
 
 /* Small things that the other files use too */
@@ -308,11 +313,13 @@ static void flush(struct fb_flush *f)
 		fb_link_port_announce(p);
 		if (p->closed && p->link && !p->down_due)
 			fb_link_close(p->link, p->reason, p->text, now);
-		if (p->link && !drain(p, now))
+		if (p->link && !drain(p, now)) {
 			fb_carrier_touch(p);
-		else if (p->closed) {
+		} else if (p->closed) {
 			fb_link_port_free(p);
 			p = NULL;
+		} else if (p->down_told) {
+			fb_carrier_forget_port(p); /* our CLOSE is out: whoever still sends is told "unknown" */
 		}
 		if (p && p->link && fb_timer_set(c->loop, &p->timer, fb_link_deadline(p->link)))
 			fb_error(p->name, "out of memory for a timer");
@@ -358,7 +365,7 @@ static void supersede(struct fb_link_port *old)
 	fb_link_close(old->link, FB_LINK_R_SUPERSEDED, "the same root connected anew", now);
 	fb_carrier_touch(old);
 	fb_link_port_announce(old);
-	fb_carrier_forget_port(old);
+	fb_carrier_end_session(old);
 }
 
 static void accept_hello(struct fb_carrier *c, const struct fb_net_addr *from, const struct fb_link_hello *h,
@@ -469,17 +476,31 @@ static void rx_list(struct fb_carrier *c, const struct fb_net_addr *from, const 
 	fb_carrier_send_one(c, from, out, fb_directory_put_page(&page, out, len < sizeof(out) ? len : sizeof(out)));
 }
 
+/* Closed in this round: its CLOSE, with the reason, is about to leave; "unknown" must not come before it. */
+static bool is_closing(const struct fb_carrier *c, uint64_t session)
+{
+	for (const struct fb_link_port *p = c->dirty; p; p = p->dirty_next) {
+		if (p->closed && p->session == session)
+			return true;
+	}
+	return false;
+}
+
 static void rx_session(struct fb_carrier *c, const struct fb_net_addr *from, uint64_t session, const uint8_t *data,
 		       size_t len)
 {
 	struct fb_link_port *p = find_session(c, session);
 	uint8_t out[256];
 
+	if (!p && is_closing(c, session))
+		return;
 	if (!p) {
 		c->stats.rx_unknown_session++;
 		fb_carrier_send_one(c, from, out, fb_link_unknown(data, len, out, sizeof(out)));
 		return;
 	}
+	if (p->closed)
+		return; /* its CLOSE leaves at the end of this round, with the reason */
 	fb_link_rx(p->link, fb_loop_now(c->loop), data, len);
 	fb_carrier_touch(p);
 	fb_link_port_announce(p);

@@ -104,7 +104,8 @@ void fb_carrier_send_one(struct fb_carrier *c, const struct fb_net_addr *to, con
 /* The port has something to send, to announce, or to end, at the end of the round. */
 void fb_carrier_touch(struct fb_link_port *p);
 int fb_carrier_add_port(struct fb_link_port *p); /* to the session table: 0 or -ENOMEM */
-void fb_carrier_forget_port(struct fb_link_port *p); /* out of both tables */
+void fb_carrier_end_session(struct fb_link_port *p); /* a hello of that session is late from now on */
+void fb_carrier_forget_port(struct fb_link_port *p); /* that, and datagrams of it are unknown */
 
 /* link_port.c */
 extern const struct fb_link_user fb_link_port_user;

@@ -86,7 +86,7 @@ void fb_link_port_announce(struct fb_link_port *p)
 	if (!p->down_due || p->down_told)
 		return;
 	p->down_told = true;
-	fb_carrier_forget_port(p);
+	fb_carrier_end_session(p);
 	fb_info(p->name, "link down: %s%s%s", fb_link_reason_name(p->reason), *p->text ? ": " : "", p->text);
 	if (!p->closed && p->port.user && p->port.user->down)
 		p->port.user->down(p->port.arg, p->reason, p->text);
@@ -149,7 +149,7 @@ static void port_close(struct fb_port *port, int reason, const char *text)
 										: FB_LINK_R_NORMAL;
 		snprintf(p->text, sizeof(p->text), "%s", text ? text : "");
 	}
-	fb_carrier_forget_port(p);
+	fb_carrier_end_session(p);
 	fb_carrier_touch(p);
 }
 

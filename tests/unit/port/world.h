@@ -279,7 +279,7 @@ static inline void world_open(struct world *w, const char *listen, bool one_loop
 static inline struct end *world_connect(struct world *w, unsigned function)
 {
 	struct end *e = &w->ends[function][0];
-	char name[8];
+	char name[16];
 
 	snprintf(name, sizeof(name), "f%u", function);
 	*e = (struct end){.hold = true};
