@@ -13,6 +13,11 @@
  * root connects, the box accepts. TLPs form a byte stream of records that is
  * cut into full datagrams, so a TLP may straddle two of them and any TLP fits
  * any MTU from 1,280 up.
+ *
+ * Callbacks come out of these calls and no others: deliver() of rx; state() of
+ * rx, timeout and close; writable() of tx. Inside any of them send, release,
+ * close and the getters are allowed on the same link; rx, tx, timeout and free
+ * are not.
  */
 #ifndef FARBUS_LINK_LINK_H
 #define FARBUS_LINK_LINK_H
@@ -62,9 +67,9 @@ enum fb_link_reason {
 
 struct fb_link_config {
 	uint32_t mtu;           /* largest datagram, bytes of UDP payload; the session may settle on less */
-	uint32_t window;        /* bytes in flight at most (receive buffer of the peer bounds it too) */
-	uint32_t np_credits;    /* non-posted requests we accept at a time */
-	uint32_t posted_credits;/* bytes of posted records we accept at a time */
+	uint32_t window;        /* bytes in flight at most (receive buffer of the peer bounds it too); up to 256 MiB */
+	uint32_t np_credits;    /* non-posted requests we accept at a time; 1 to 32,767 */
+	uint32_t posted_credits;/* bytes of posted records we accept at a time; raised to that of the largest TLP */
 	uint32_t send_queue;    /* bytes of records that may wait per direction before -EAGAIN */
 	uint64_t hold_ns;       /* 30 s: silence that ends a session */
 	uint64_t keepalive_ns;  /* 1 s: our longest silence */
@@ -83,6 +88,12 @@ struct fb_link_identity {
 
 enum { FB_LINK_NAME_MAX = 32 }; /* function ID, with its NUL */
 
+enum {
+	FB_LINK_MTU_MIN = 1232,                /* least config.mtu: what is left for UDP of IPv6's 1,280 */
+	FB_LINK_TLP_MAX = 4352,                /* bytes; PCIE_TLP_MAX_SIZE is less */
+	FB_LINK_COMPLETIONS_MAX = 16 << 20,    /* bytes of completions that may wait; more is FB_LINK_R_OVERFLOW */
+};
+
 struct fb_link_user {
 	/*
 	 * One TLP, whole, in order; `tlp` is valid during the call only. The class
@@ -91,7 +102,10 @@ struct fb_link_user {
 	 * it and must call fb_link_release() with the same class and size later.
 	 */
 	bool (*deliver)(void *arg, enum fb_link_class cls, const uint8_t *tlp, size_t len);
-	/* Every change of state passes here, once. Do not free the link inside. */
+	/*
+	 * Every change of state passes here, once. (An accepted link is up from
+	 * its first moment, which is no change.) Do not free the link inside.
+	 */
 	void (*state)(void *arg, enum fb_link_state state, enum fb_link_reason reason, const char *text);
 	/* After -EAGAIN from fb_link_send(): there is room again for that class. */
 	void (*writable)(void *arg, enum fb_link_class cls);
@@ -107,7 +121,11 @@ struct fb_link_stats {
 	uint32_t mtu, window, in_flight; /* bytes */
 };
 
-/* The root's side. `nonce` are 16 fresh random bytes; the first datagram comes out of fb_link_tx(). 0 or -ENOMEM/-EINVAL. */
+/*
+ * The root's side. `nonce` are 16 fresh random bytes; the first datagram comes
+ * out of fb_link_tx(). 0; -EINVAL: a member of *config out of range (mtu below
+ * FB_LINK_MTU_MIN, a zero), or the name; -ENOMEM.
+ */
 int fb_link_connect(struct fb_link **out, const struct fb_link_config *config, const struct fb_link_identity *self,
 		    const char *function, const uint8_t nonce[16], const struct fb_link_user *user, void *arg,
 		    uint64_t now);
@@ -129,7 +147,13 @@ struct fb_link_hello {
  */
 enum fb_link_kind fb_link_classify(const uint8_t *dgram, size_t len, uint64_t *session, struct fb_link_hello *hello);
 
-/* The box's side of a hello that the listener wants to accept. */
+/*
+ * The box's side of a hello that the listener wants to accept. The same hello
+ * again (same session, hello.session) belongs into fb_link_rx() of the link.
+ * 0; -EBADMSG: no hello; -EPROTO: no version in common, refuse it; -EINVAL;
+ * -ENOMEM. A root that does not go on ends it after config.connect_ns
+ * (FB_LINK_R_NO_ANSWER).
+ */
 int fb_link_accept(struct fb_link **out, const struct fb_link_config *config, const struct fb_link_identity *self,
 		   const uint8_t *hello, size_t len, const uint8_t nonce[16], const struct fb_link_user *user, void *arg,
 		   uint64_t now);
@@ -142,6 +166,7 @@ size_t fb_link_unknown(const uint8_t *dgram, size_t len, uint8_t *out, size_t ca
 void fb_link_free(struct fb_link *link);
 
 uint64_t fb_link_session(const struct fb_link *link);        /* ours: what the peer addresses us by */
+uint64_t fb_link_peer_session(const struct fb_link *link);   /* 0: not known yet */
 const struct fb_link_identity *fb_link_peer(const struct fb_link *link);
 enum fb_link_state fb_link_state(const struct fb_link *link);
 
@@ -151,8 +176,9 @@ void fb_link_rx(struct fb_link *link, uint64_t now, const uint8_t *dgram, size_t
 /*
  * Queues one TLP given as header and payload (either may be empty; copied
  * before return). 0; -EAGAIN: no room for that class now, writable() will say;
- * -ENOTCONN: not up; -EMSGSIZE.
- * Completions never see -EAGAIN: the requester's tags bound them.
+ * -ENOTCONN: not up; -EMSGSIZE: empty or larger than FB_LINK_TLP_MAX; -ENOMEM.
+ * Completions never see -EAGAIN: the requester's tags bound them; beyond
+ * FB_LINK_COMPLETIONS_MAX the link dies in its next fb_link_timeout().
  */
 int fb_link_send(struct fb_link *link, enum fb_link_class cls, const void *head, size_t head_len, const void *data,
 		 size_t data_len);
@@ -170,6 +196,9 @@ struct fb_link_out {
  * link. Call until it returns 0, after rx, send, release and timeout.
  */
 unsigned fb_link_tx(struct fb_link *link, uint64_t now, struct fb_link_out *out, unsigned max);
+
+/* The path carries less than it did: smaller datagrams from now on, also for what has been sent. Never raises. */
+void fb_link_mtu(struct fb_link *link, uint32_t mtu);
 
 /* When fb_link_timeout() wants to be called; UINT64_MAX: never. */
 uint64_t fb_link_deadline(const struct fb_link *link);
