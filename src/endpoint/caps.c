@@ -14,7 +14,8 @@
 enum { AT_PM = 0x40, AT_MSI = 0x50, AT_EXP = 0x70, AT_MSIX = 0xb0 };
 enum { AT_AER = 0x100, AT_DSN = 0x148, AT_LTR = 0x158, AT_SPCIE = 0x160 };
 
-static_assert(AT_PM + 8 <= AT_MSI && AT_MSI + MSI_SIZE <= AT_EXP && AT_EXP + EXP_SIZE <= AT_MSIX, "capabilities overlap");
+static_assert(AT_PM + 8 <= AT_MSI && AT_MSI + MSI_SIZE <= AT_EXP && AT_EXP + EXP_SIZE <= AT_MSIX,
+	      "capabilities overlap");
 static_assert(AT_AER + AER_SIZE <= AT_DSN && AT_DSN + DSN_SIZE <= AT_LTR && AT_LTR + LTR_SIZE <= AT_SPCIE,
 	      "extended capabilities overlap");
 

@@ -58,7 +58,8 @@ static void done(void *arg, int status)
 static void config_write(uint16_t reg, uint32_t value)
 {
 	uint8_t data[4];
-	struct pcie_tlp tlp = {.type = PCIE_TLP_CFGWR0, .completer_id = 0x100, .reg = reg, .length = 1, .first_be = 0xf, .data = data};
+	struct pcie_tlp tlp = {
+		.type = PCIE_TLP_CFGWR0, .completer_id = 0x100, .reg = reg, .length = 1, .first_be = 0xf, .data = data};
 
 	fb_put_le32(data, value);
 	port.user->tlp(port.arg, &tlp);

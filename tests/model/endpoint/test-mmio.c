@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests of the root: decoding, access sizes, byte enables, completions, what is refused, and how errors are reported. */
+/* Requests of the root: decoding, access sizes, byte enables, completions, refusals, and how errors are reported. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -344,7 +344,8 @@ static void poisoned_requests_change_nothing(void **state)
 {
 	struct fixture *f = *state;
 	uint8_t data[4] = {0xff, 0xff, 0xff, 0xff};
-	struct pcie_tlp w = {.type = PCIE_TLP_MWR, .address = f->r->bar[0], .length = 1, .first_be = 0xf, .ep = true, .data = data};
+	struct pcie_tlp w = {
+		.type = PCIE_TLP_MWR, .address = f->r->bar[0], .length = 1, .first_be = 0xf, .ep = true, .data = data};
 	struct pcie_tlp c = {.type = PCIE_TLP_CFGWR0,
 			     .completer_id = SCRIPTED_BDF,
 			     .reg = 0x0c,

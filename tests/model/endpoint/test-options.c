@@ -157,7 +157,8 @@ static void bad_models(void **state)
 	const struct {
 		const struct fb_bar *bars;
 		unsigned n;
-	} bad[] = {{odd, 1}, {tiny, 1}, {twice, 2}, {over, 1}, {overlap, 2}, {far, 1}, {big_io, 1}, {access, 1}, {wide, 1}, {huge, 1}};
+	} bad[] = {{odd, 1}, {tiny, 1},	  {twice, 2},  {over, 1}, {overlap, 2},
+		   {far, 1}, {big_io, 1}, {access, 1}, {wide, 1}, {huge, 1}};
 	struct fb_model m;
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
