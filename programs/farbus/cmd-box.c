@@ -76,17 +76,15 @@ static int serve(struct box_program *p, const struct daemon_options *common)
 	daemon_carrier(common, &config.carrier);
 	config.carrier.listen = p->options.listen;
 	config.carrier.self = p->self;
-	if (fb_box_new(&p->box, p->daemon.loop, &config) < 0)
+	/* The control socket first: one that is in use says that this box runs already, before files are touched. */
+	if (daemon_open_control(&p->daemon, common, verbs) < 0 || fb_box_new(&p->box, p->daemon.loop, &config) < 0)
 		goto fini_daemon;
-	if (daemon_open_control(&p->daemon, common, verbs) < 0)
-		goto free_box;
 	daemon_ready(&p->daemon, "listening on %s; %u function%s",
 		     fb_carrier_local(fb_box_carrier(p->box), local, sizeof(local)), fb_box_functions(p->box),
 		     fb_box_functions(p->box) == 1 ? "" : "s");
 	status = daemon_run(&p->daemon);
-
-free_box:
 	fb_box_free(p->box);
+
 fini_daemon:
 	daemon_fini(&p->daemon);
 	return status;

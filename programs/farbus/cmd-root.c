@@ -254,7 +254,7 @@ static int serve(struct root_program *p, const struct daemon_options *common)
 		return EXIT_USAGE;
 	if (daemon_init(&p->daemon, "root", common, stop, p) < 0)
 		return EXIT_FAILED;
-	if (open_embedded(p, common) < 0)
+	if (daemon_open_control(&p->daemon, common, verbs) < 0 || open_embedded(p, common) < 0)
 		goto fini_daemon;
 	if (p->box && cli_list_add(&o->connect, EMBEDDED) < 0)
 		goto free_box;
@@ -263,17 +263,15 @@ static int serve(struct root_program *p, const struct daemon_options *common)
 	config.carrier.self = p->self;
 	if (fb_root_new(&p->root, p->daemon.loop, &config) < 0)
 		goto free_box;
-	if (daemon_open_control(&p->daemon, common, verbs) < 0)
-		goto free_root;
 	status = daemon_run(&p->daemon);
 
 	/* Clients first: what they wait for is told to nobody once the root is gone. */
 	fb_control_close(p->daemon.control);
 	p->daemon.control = NULL;
-free_root:
 	fb_root_free(p->root);
 free_box:
-	fb_box_free(p->box);
+	if (p->box)
+		fb_box_free(p->box);
 fini_daemon:
 	daemon_fini(&p->daemon);
 	return status;
