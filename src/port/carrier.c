@@ -476,24 +476,12 @@ static void rx_list(struct fb_carrier *c, const struct fb_net_addr *from, const 
 	fb_carrier_send_one(c, from, out, fb_directory_put_page(&page, out, len < sizeof(out) ? len : sizeof(out)));
 }
 
-/* Closed in this round: its CLOSE, with the reason, is about to leave; "unknown" must not come before it. */
-static bool is_closing(const struct fb_carrier *c, uint64_t session)
-{
-	for (const struct fb_link_port *p = c->dirty; p; p = p->dirty_next) {
-		if (p->closed && p->session == session)
-			return true;
-	}
-	return false;
-}
-
 static void rx_session(struct fb_carrier *c, const struct fb_net_addr *from, uint64_t session, const uint8_t *data,
 		       size_t len)
 {
 	struct fb_link_port *p = find_session(c, session);
 	uint8_t out[256];
 
-	if (!p && is_closing(c, session))
-		return;
 	if (!p) {
 		c->stats.rx_unknown_session++;
 		fb_carrier_send_one(c, from, out, fb_link_unknown(data, len, out, sizeof(out)));
