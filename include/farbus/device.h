@@ -205,9 +205,9 @@ static inline int fb_dma_write(struct fb_device *dev, uint64_t addr, const void 
 /* ---- Interrupts ----------------------------------------------------------- */
 
 /*
- * Raises vector `vector`: an MSI-X message, else MSI (vectors above the number
- * that the guest enabled share the last one, modulo), else a pulse of the INTx
- * pin is not made: models with intx use fb_intx_set() when fb_irq_mode() says so.
+ * Raises vector `vector`: an MSI-X message, else MSI; vectors from the number
+ * that there are (MSI: that the guest enabled) on wrap around. No effect when
+ * neither is on: models with intx use fb_intx_set() when fb_irq_mode() says so.
  * Masked vectors stay pending and fire when unmasked. Interrupts follow all DMA
  * writes started before them. The device option irq-coalesce=TIME joins the
  * interrupts of one vector that come within TIME.
