@@ -64,7 +64,10 @@ int fb_root_new(struct fb_root **out, struct fb_loop *loop, const struct fb_root
  * this returns. fb_root_free() follows. Calls to plug are refused from now on.
  */
 void fb_root_stop(struct fb_root *root, uint64_t timeout_ns, void (*done)(void *arg), void *arg);
-/* At once: closes clients and sessions, removes the sockets. Operations in progress are not reported. NULL is allowed. */
+/*
+ * At once: closes clients and sessions, removes the sockets. Operations in
+ * progress are not reported. Not from inside a callback. NULL is allowed.
+ */
 void fb_root_free(struct fb_root *root);
 
 /*
