@@ -173,7 +173,7 @@ static void aer(struct fb_device *dev, unsigned at)
 	put32(dev, at + AER_COR_MASK, AER_COR_ADVISORY, AER_COR_ADVISORY);
 }
 
-void fb_config_build(struct fb_device *dev)
+void fb_ep_config_build(struct fb_device *dev)
 {
 	unsigned tail = PCI_CAP_POINTER, last = 0, at;
 
@@ -202,5 +202,5 @@ void fb_config_build(struct fb_device *dev)
 	at = dev->ext_spcie = extended(dev, &last, AT_SPCIE, PCI_EXT_SPCIE, 1);
 	for (unsigned lane = 0; lane < SPCIE_LANES; lane++)
 		put16(dev, at + SPCIE_LANE_CONTROL + 2 * lane, 0, 0); /* upstream ports: presets are the link's */
-	fb_config_update(dev);
+	fb_ep_config_update(dev);
 }

@@ -62,7 +62,7 @@ static uint64_t completion_timeout(const struct fb_device *dev)
 	}
 }
 
-void fb_config_update(struct fb_device *dev)
+void fb_ep_config_update(struct fb_device *dev)
 {
 	struct fb_config_view *v = &dev->view;
 	uint16_t command = fb_cfg16(dev, PCI_COMMAND);
@@ -117,7 +117,7 @@ void fb_config_update(struct fb_device *dev)
 	}
 }
 
-uint32_t fb_config_read(struct fb_device *dev, uint16_t reg)
+uint32_t fb_ep_config_read(struct fb_device *dev, uint16_t reg)
 {
 	if (reg == (PCI_STATUS & ~3u)) {
 		uint16_t status = fb_cfg16(dev, PCI_STATUS) & (uint16_t)~PCI_STATUS_INTX;
@@ -132,7 +132,7 @@ uint32_t fb_config_read(struct fb_device *dev, uint16_t reg)
 	return fb_cfg32(dev, reg);
 }
 
-bool fb_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uint8_t be)
+bool fb_ep_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uint8_t be)
 {
 	const struct fb_config_view before = dev->view;
 	uint16_t state_at = dev->cap_pm + PM_PMCSR, ltr = fb_cfg16(dev, dev->cap_exp + EXP_DEVCTL2) & EXP_DEVCTL2_LTR;
@@ -161,7 +161,7 @@ bool fb_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uint8_
 			fb_cfg_set32(dev, dev->ext_aer + AER_CONTROL, c & ~(uint32_t)AER_CONTROL_FIRST_ERROR);
 	}
 
-	fb_config_update(dev);
+	fb_ep_config_update(dev);
 	if (flr)
 		return true;
 	if (before.d3hot && !dev->view.d3hot && dev->options.d3_reset) {
@@ -173,7 +173,7 @@ bool fb_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uint8_
 	if (before.tag_first != dev->view.tag_first || before.tag_end != dev->view.tag_end ||
 	    before.timeout_ns != dev->view.timeout_ns)
 		fb_read_tags_changed(dev);
-	fb_irq_config_changed(dev);
+	fb_ep_irq_config_changed(dev);
 	/* No requirement, said once: a root may otherwise assume the worst (6.18). */
 	if (!ltr && fb_cfg16(dev, dev->cap_exp + EXP_DEVCTL2) & EXP_DEVCTL2_LTR)
 		fb_post_message(dev, PCIE_MSG_LTR, PCIE_ROUTE_LOCAL, 0);

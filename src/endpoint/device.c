@@ -257,15 +257,15 @@ int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const stru
 	err = check_shape(dev);
 	if (err)
 		goto unrealize;
-	err = fb_irq_init(dev);
+	err = fb_ep_irq_init(dev);
 	if (err)
 		goto free_irq;
-	fb_config_build(dev);
+	fb_ep_config_build(dev);
 	*out = dev;
 	return 0;
 
 free_irq:
-	fb_irq_free(dev);
+	fb_ep_irq_free(dev);
 unrealize:
 	if (model->unrealize)
 		model->unrealize(dev);
@@ -314,7 +314,7 @@ void fb_device_free(struct fb_device *dev)
 	fb_timer_cancel(&dev->timeout);
 	fb_flush_cancel(&dev->finish);
 	fb_dma_free(dev);
-	fb_irq_free(dev);
+	fb_ep_irq_free(dev);
 	fb_device_options_free(dev);
 	free((struct state_header *)dev->state - 1);
 	free(dev);
@@ -395,7 +395,7 @@ static bool config_request(struct fb_device *dev, const struct pcie_tlp *tlp)
 		return fb_device_unsupported(dev, tlp);
 	if (tlp->type == PCIE_TLP_CFGRD0) {
 		dev->stats.cfg_reads++;
-		value = fb_config_read(dev, tlp->reg);
+		value = fb_ep_config_read(dev, tlp->reg);
 		fb_put_le32(data, value);
 		return fb_post_completion(dev, tlp, PCIE_CPL_SC, data, 4);
 	}
@@ -406,7 +406,7 @@ static bool config_request(struct fb_device *dev, const struct pcie_tlp *tlp)
 	}
 	dev->stats.cfg_writes++;
 	value = fb_get_le32(tlp->data);
-	flr = fb_config_write(dev, tlp->reg, value, tlp->first_be);
+	flr = fb_ep_config_write(dev, tlp->reg, value, tlp->first_be);
 	released = fb_post_completion(dev, tlp, PCIE_CPL_SC, NULL, 0);
 	if (flr)
 		fb_reset(dev, FB_RESET_FLR);

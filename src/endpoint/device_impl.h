@@ -157,7 +157,7 @@ struct fb_device {
 	uint8_t cfg_w1c[CFG_SIZE]; /* bits that a written 1 clears */
 	uint16_t cap_pm, cap_msi, cap_exp, cap_msix;
 	uint16_t ext_aer, ext_dsn, ext_ltr, ext_spcie;
-	/* What follows from it, kept by fb_config_update(). */
+	/* What follows from it, kept by fb_ep_config_update(). */
 	struct fb_config_view {
 		bool memory, io, master, intx_disabled, serr, d3hot;
 		bool msi, msix, msix_masked;
@@ -213,11 +213,11 @@ int fb_device_options(struct fb_device *dev, const char *text);
 void fb_device_options_free(struct fb_device *dev);
 
 /* caps.c, config.c */
-void fb_config_build(struct fb_device *dev); /* power-on values */
-void fb_config_update(struct fb_device *dev);
-uint32_t fb_config_read(struct fb_device *dev, uint16_t reg);
+void fb_ep_config_build(struct fb_device *dev); /* power-on values */
+void fb_ep_config_update(struct fb_device *dev);
+uint32_t fb_ep_config_read(struct fb_device *dev, uint16_t reg);
 /* True: it started a function level reset, which is due when the completion has been sent. */
-bool fb_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uint8_t be);
+bool fb_ep_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uint8_t be);
 uint16_t fb_cfg16(const struct fb_device *dev, unsigned offset);
 uint32_t fb_cfg32(const struct fb_device *dev, unsigned offset);
 void fb_cfg_set16(struct fb_device *dev, unsigned offset, uint16_t value);
@@ -279,18 +279,18 @@ void fb_read_forget(struct fb_device *dev); /* end of a session: no completion c
 void fb_read_timeout(struct fb_timer *timer);
 
 /* irq.c */
-int fb_irq_init(struct fb_device *dev);
-void fb_irq_free(struct fb_device *dev);
-void fb_irq_reset(struct fb_device *dev);
-void fb_irq_config_changed(struct fb_device *dev); /* enables, masks, INTx disable */
-void fb_irq_window_over(struct fb_timer *timer);
+int fb_ep_irq_init(struct fb_device *dev);
+void fb_ep_irq_free(struct fb_device *dev);
+void fb_ep_irq_reset(struct fb_device *dev);
+void fb_ep_irq_config_changed(struct fb_device *dev); /* enables, masks, INTx disable */
+void fb_ep_irq_window_over(struct fb_timer *timer);
 /* Where the message of a vector goes, now. False: it is masked (and pending from now on) or off. */
-bool fb_irq_message(struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
-void fb_irq_sent(struct fb_device *dev, const struct fb_req *req); /* or dropped */
+bool fb_ep_irq_message(struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
+void fb_ep_irq_sent(struct fb_device *dev, const struct fb_req *req); /* or dropped */
 /* The runtime's own range of the MSI-X BAR. */
-bool fb_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset);
-uint8_t fb_irq_bar_read(const struct fb_device *dev, uint64_t offset);
-void fb_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte);
+bool fb_ep_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset);
+uint8_t fb_ep_irq_bar_read(const struct fb_device *dev, uint64_t offset);
+void fb_ep_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte);
 
 /* reset.c */
 void fb_reset(struct fb_device *dev, enum fb_reset kind);

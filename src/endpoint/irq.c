@@ -45,7 +45,7 @@ static bool vector_exists(const struct fb_device *dev, unsigned v)
 	return dev->view.msi && v < dev->view.msi_count;
 }
 
-bool fb_irq_message(struct fb_device *dev, unsigned v, uint64_t *addr, uint32_t *data)
+bool fb_ep_irq_message(struct fb_device *dev, unsigned v, uint64_t *addr, uint32_t *data)
 {
 	if (!fb_may_master(dev) || !vector_exists(dev, v))
 		return false;
@@ -111,7 +111,7 @@ static void open_window(struct fb_device *dev, unsigned v)
 		fb_timer_set(dev->loop, &dev->window_timer, dev->vectors[dev->window_first].until);
 }
 
-void fb_irq_window_over(struct fb_timer *timer)
+void fb_ep_irq_window_over(struct fb_timer *timer)
 {
 	struct fb_device *dev = (struct fb_device *)((char *)timer - offsetof(struct fb_device, window_timer));
 	uint64_t now = fb_loop_now(dev->loop);
@@ -189,7 +189,7 @@ void fb_intx_set(struct fb_device *dev, bool asserted)
 	intx_update(dev);
 }
 
-void fb_irq_sent(struct fb_device *dev, const struct fb_req *req)
+void fb_ep_irq_sent(struct fb_device *dev, const struct fb_req *req)
 {
 	if (req->kind == REQ_INTX) {
 		dev->intx_queued = false;
@@ -218,7 +218,7 @@ static void fire_pending_msix(struct fb_device *dev, unsigned v)
 	}
 }
 
-void fb_irq_config_changed(struct fb_device *dev)
+void fb_ep_irq_config_changed(struct fb_device *dev)
 {
 	intx_update(dev);
 	if (dev->view.msix) {
@@ -241,13 +241,13 @@ static uint64_t table_size(const struct fb_device *dev)
 	return (uint64_t)dev->msix_vectors * MSIX_ENTRY;
 }
 
-bool fb_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset)
+bool fb_ep_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset)
 {
 	return dev->msix_vectors && bar == dev->model->msix_bar && offset >= dev->model->msix_offset &&
 	       offset - dev->model->msix_offset < table_size(dev) + (dev->msix_vectors + 63u) / 64 * 8;
 }
 
-uint8_t fb_irq_bar_read(const struct fb_device *dev, uint64_t offset)
+uint8_t fb_ep_irq_bar_read(const struct fb_device *dev, uint64_t offset)
 {
 	offset -= dev->model->msix_offset;
 	if (offset < table_size(dev))
@@ -256,7 +256,7 @@ uint8_t fb_irq_bar_read(const struct fb_device *dev, uint64_t offset)
 	return (uint8_t)(dev->msix_pba[offset / 8] >> 8 * (offset % 8));
 }
 
-void fb_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte)
+void fb_ep_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte)
 {
 	offset -= dev->model->msix_offset;
 	if (offset >= table_size(dev))
@@ -282,7 +282,7 @@ void fb_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte)
 
 /* ---- Life ---------------------------------------------------------------------------- */
 
-int fb_irq_init(struct fb_device *dev)
+int fb_ep_irq_init(struct fb_device *dev)
 {
 	dev->n_vectors = dev->msix_vectors > dev->msi_vectors ? dev->msix_vectors : dev->msi_vectors;
 	dev->vectors = calloc(dev->n_vectors + 1, sizeof(*dev->vectors));
@@ -290,12 +290,12 @@ int fb_irq_init(struct fb_device *dev)
 	dev->msix_pba = calloc((dev->msix_vectors + 63u) / 64 + 1, sizeof(*dev->msix_pba));
 	if (!dev->vectors || !dev->msix_table || !dev->msix_pba)
 		return -ENOMEM;
-	dev->window_timer.due = fb_irq_window_over;
-	fb_irq_reset(dev);
+	dev->window_timer.due = fb_ep_irq_window_over;
+	fb_ep_irq_reset(dev);
 	return 0;
 }
 
-void fb_irq_free(struct fb_device *dev)
+void fb_ep_irq_free(struct fb_device *dev)
 {
 	fb_timer_cancel(&dev->window_timer);
 	free(dev->vectors);
@@ -304,7 +304,7 @@ void fb_irq_free(struct fb_device *dev)
 }
 
 /* Messages in the posted queue are gone already; INTx is taken back if it was asserted. */
-void fb_irq_reset(struct fb_device *dev)
+void fb_ep_irq_reset(struct fb_device *dev)
 {
 	fb_timer_cancel(&dev->window_timer);
 	dev->window_first = dev->window_last = NO_TAG;

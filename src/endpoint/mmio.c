@@ -42,8 +42,8 @@ static void read_run(struct access *a, uint64_t offset, uint32_t len, uint8_t *o
 		unsigned size = access_size(a, offset, len), n;
 		uint64_t at, value;
 
-		if (fb_irq_owns(a->dev, a->bar, offset)) {
-			*out++ = fb_irq_bar_read(a->dev, offset++);
+		if (fb_ep_irq_owns(a->dev, a->bar, offset)) {
+			*out++ = fb_ep_irq_bar_read(a->dev, offset++);
 			len--;
 			continue;
 		}
@@ -74,8 +74,8 @@ static void write_run(struct access *a, uint64_t offset, uint32_t len, const uin
 	while (len > 0) {
 		unsigned size = access_size(a, offset, len);
 
-		if (fb_irq_owns(dev, a->bar, offset)) {
-			fb_irq_bar_write(dev, offset, *in);
+		if (fb_ep_irq_owns(dev, a->bar, offset)) {
+			fb_ep_irq_bar_write(dev, offset, *in);
 			size = 1;
 		} else if (size >= a->min) {
 			uint64_t value = 0;

@@ -77,7 +77,7 @@ static int send_msi(struct fb_device *dev, struct fb_req *req)
 	uint64_t addr;
 	uint32_t data;
 
-	if (!fb_irq_message(dev, req->msi.vector, &addr, &data))
+	if (!fb_ep_irq_message(dev, req->msi.vector, &addr, &data))
 		return ENTRY_DONE;
 	fb_put_le32(bytes, data);
 	int err = send_memory_write(dev, addr, bytes, 4);
@@ -146,7 +146,7 @@ static void entry_over(struct fb_device *dev, struct fb_req *req, int status)
 		return;
 	case REQ_MSI:
 	case REQ_INTX:
-		fb_irq_sent(dev, req);
+		fb_ep_irq_sent(dev, req);
 		break;
 	case REQ_MSG:
 		if (is_error_message(req))

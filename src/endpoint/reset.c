@@ -44,12 +44,12 @@ void fb_reset(struct fb_device *dev, enum fb_reset kind)
 
 	dev->stats.resets++;
 	fb_cfg_set16(dev, PCI_COMMAND, 0);
-	fb_config_update(dev);
+	fb_ep_config_update(dev);
 	fb_dma_cancel(dev, true);
 	fb_sched_stop_timers(dev);
 	if (kind == FB_RESET_SESSION)
 		fb_read_forget(dev);
-	fb_irq_reset(dev);
+	fb_ep_irq_reset(dev);
 	dev->model->reset(dev, kind);
 
 	keep(dev, &kept);
@@ -58,10 +58,10 @@ void fb_reset(struct fb_device *dev, enum fb_reset kind)
 		dev->bdf_known = false;
 		fb_device_rename(dev);
 	}
-	fb_config_build(dev);
+	fb_ep_config_build(dev);
 	if (kind != FB_RESET_SESSION) {
 		restore(dev, &kept);
-		fb_config_update(dev);
+		fb_ep_config_update(dev);
 	}
 	fb_read_tags_changed(dev);
 	fb_device_debug(dev, "%s", kind == FB_RESET_FLR  ? "function level reset"
