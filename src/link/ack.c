@@ -122,6 +122,18 @@ static unsigned mark_all(struct fb_link *link)
 	return n;
 }
 
+/* The oldest slot went in vain again and again while later, smaller datagrams passed. True: all is cut anew. */
+static bool black_hole(struct fb_link *link, uint64_t i)
+{
+	const struct fb_slot *s = fb_slab_slot(&link->slab, i);
+
+	if (i != link->slab.una || s->tx < BLACK_HOLE || slot_bytes(s) <= FB_WIRE_MTU_MIN || !link->echoed ||
+	    fb_seq(s->number, link->echo) >= 0)
+		return false;
+	fb_link_shrink(link, fb_link_mtu_below(slot_bytes(s)));
+	return true;
+}
+
 void fb_ack_detect(struct fb_link *link, uint64_t now)
 {
 	struct fb_slab *slab = &link->slab;
@@ -150,10 +162,8 @@ void fb_ack_detect(struct fb_link *link, uint64_t now)
 				link->rack_at = due;
 			continue;
 		}
-		if (i == slab->una && s->tx >= BLACK_HOLE && slot_bytes(s) > FB_WIRE_MTU_MIN) {
-			fb_link_shrink(link, fb_link_mtu_below(slot_bytes(s)));
+		if (black_hole(link, i))
 			return;
-		}
 		if (link->config.go_back_n) {
 			lost += mark_all(link);
 			break;
@@ -246,7 +256,9 @@ void fb_ack_timeout(struct fb_link *link, uint64_t now)
 	fb_cc_timeout(&link->cc);
 	link->rto_at = now + fb_rto_get(&link->rto);
 	link->timeouts++;
-	if (link->config.go_back_n)
+	if (black_hole(link, i))
+		i = slab->una;
+	else if (link->config.go_back_n)
 		mark_all(link);
 	else if (!fb_slab_slot(slab, i)->flags)
 		mark_lost(link, i);

@@ -152,6 +152,7 @@ static void one_restart(uint64_t seed)
 		s.end[side].config.connect_ns = 3000 * SIM_S;
 		s.end[side].traffic.gap = PICK(&s, SIM_MS, 100 * SIM_MS);
 	}
+	s.end[1].config.connect_ns = 20 * SIM_S; /* what it gives a root that said hello and no more */
 	sim_connect(&s);
 	sim_run(&s, s.now + 200 * SIM_MS + sim_random(&s, 3 * SIM_S), NULL);
 	victim = (unsigned)sim_random(&s, 2);
