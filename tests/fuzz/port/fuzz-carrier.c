@@ -178,18 +178,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fb_reader r = fb_reader(data, size);
 	static uint8_t dgram[DGRAM_MAX];
 	static struct fb_loop *loop;
+	static struct stranger s;
 	struct fb_carrier *carrier;
-	struct stranger s = {0};
 	struct box b = {0};
 
 	if (!loop) {
 		fb_log_set_level(FB_LOG_NONE);
-		if (fb_loop_new(&loop, 0))
+		if (fb_loop_new(&loop, 0) || fb_net_loopback.open(&s.net, loop, NULL, NULL, &stranger_user, &s))
 			abort();
 	}
+	s.session = s.expected = s.acked = s.sent = 0;
 	fb_link_config_default(&config.link);
-	if (fb_carrier_open(&carrier, loop, &config, &acceptor, &b) ||
-	    fb_net_loopback.open(&s.net, loop, NULL, NULL, &stranger_user, &s))
+	config.link.window = config.link.posted_credits = config.link.send_queue = 65536;
+	if (fb_carrier_open(&carrier, loop, &config, &acceptor, &b))
 		abort();
 	for (unsigned step = 0; step < STEPS_MAX && r.left >= 3; step++) {
 		uint8_t what = fb_rd_u8(&r) % 5;
@@ -214,7 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				abort();
 		}
 	}
-	s.net->ops->close(s.net);
 	fb_carrier_close(carrier);
+	fb_loop_once(loop, 0); /* its last words */
 	return 0;
 }
