@@ -209,7 +209,8 @@ static void write_cc(struct nvme *n, uint32_t value)
 		drop_everything(n);
 		n->stopping = true;
 	}
-	if (nvme_cc_shn(value) && nvme_cc_shn(value) != nvme_cc_shn(old) && !(n->csts & NVME_CSTS_SHST) && !n->stopping) {
+	if (nvme_cc_shn(value) && nvme_cc_shn(value) != nvme_cc_shn(old) && !(n->csts & NVME_CSTS_SHST) &&
+	    !n->stopping) {
 		n->csts |= NVME_CSTS_SHST_OCCURRING;
 		n->sync_wanted = true;
 	}
@@ -348,7 +349,8 @@ static int model_realize(struct fb_device *dev)
 		direct |= n->ns[i].nsid && n->ns[i].direct;
 	block = 2 * ((size_t)4096 << n->mdts); /* Compare: the file's and the host's */
 	err = nvme_arena_init(&n->arena, block,
-			      n->opt.buffers > BUFFERS_MIN_BLOCKS * block ? n->opt.buffers : BUFFERS_MIN_BLOCKS * block);
+			      n->opt.buffers > BUFFERS_MIN_BLOCKS * block ? n->opt.buffers
+									  : BUFFERS_MIN_BLOCKS * block);
 	if (!err && !(n->cmds = calloc(NVME_CMDS, sizeof(*n->cmds))))
 		err = -ENOMEM;
 	if (err) {
@@ -357,7 +359,8 @@ static int model_realize(struct fb_device *dev)
 	}
 	err = nvme_aio_open(&n->aio, n->opt.aio, n->arena.base, n->arena.size, direct);
 	if (err) {
-		fb_device_error(dev, "aio=%s: %s%s", n->opt.aio == NVME_AIO_THREADS ? "threads" : "io_uring", strerror(-err),
+		fb_device_error(dev, "aio=%s: %s%s", n->opt.aio == NVME_AIO_THREADS ? "threads" : "io_uring",
+				strerror(-err),
 				n->opt.aio == NVME_AIO_URING ? " (aio=threads works without io_uring)" : "");
 		goto free_memory;
 	}
@@ -388,9 +391,10 @@ static int model_realize(struct fb_device *dev)
 		const struct nvme_ns *ns = &n->ns[i];
 
 		if (ns->nsid)
-			fb_device_info(dev, "namespace %u: %s, %" PRIu64 " blocks of %u, %s%s, %s", ns->nsid, n->opt.file[i],
-				       nvme_ns_blocks(ns), 1u << ns->lbads, ns->direct ? "direct" : "page cache",
-				       ns->readonly ? ", read-only" : "", n->aio.backend->name);
+			fb_device_info(dev, "namespace %u: %s, %" PRIu64 " blocks of %u, %s%s, %s", ns->nsid,
+				       n->opt.file[i], nvme_ns_blocks(ns), 1u << ns->lbads,
+				       ns->direct ? "direct" : "page cache", ns->readonly ? ", read-only" : "",
+				       n->aio.backend->name);
 	}
 	return 0;
 
@@ -483,9 +487,21 @@ static const char *const aio_choices[] = {"auto", "io_uring", "threads", NULL};
 static const struct fb_option options[] = {
 	FB_OPTION(struct nvme, opt.file[0], "file", FB_OPT_STRING, .required = true,
 		  .help = "image file or block device of namespace 1"),
-	FILE_OPTION(2), FILE_OPTION(3), FILE_OPTION(4), FILE_OPTION(5), FILE_OPTION(6), FILE_OPTION(7), FILE_OPTION(8),
-	FILE_OPTION(9), FILE_OPTION(10), FILE_OPTION(11), FILE_OPTION(12), FILE_OPTION(13), FILE_OPTION(14),
-	FILE_OPTION(15), FILE_OPTION(16),
+	FILE_OPTION(2),
+	FILE_OPTION(3),
+	FILE_OPTION(4),
+	FILE_OPTION(5),
+	FILE_OPTION(6),
+	FILE_OPTION(7),
+	FILE_OPTION(8),
+	FILE_OPTION(9),
+	FILE_OPTION(10),
+	FILE_OPTION(11),
+	FILE_OPTION(12),
+	FILE_OPTION(13),
+	FILE_OPTION(14),
+	FILE_OPTION(15),
+	FILE_OPTION(16),
 	FB_OPTION(struct nvme, opt.lba, "lba", FB_OPT_CHOICE, .def = "auto", .choices = lba_choices, .unit = "bytes",
 		  .help = "block size; auto: what Format NVM chose for this file, else 512"),
 	FB_OPTION(struct nvme, opt.queues, "queues", FB_OPT_U32, .def = "64", .min = 1, .max = NVME_MAX_QUEUES,
@@ -494,15 +510,17 @@ static const struct fb_option options[] = {
 		  .help = "serial number, also the root of UUIDs and NQN; default: made from machine, id and file"),
 	FB_OPTION(struct nvme, opt.model, "model", FB_OPT_STRING, .def = "Farbus NVMe", .help = "model number"),
 	FB_OPTION(struct nvme, opt.firmware, "firmware", FB_OPT_STRING, .def = "1.0", .help = "firmware revision"),
-	FB_OPTION(struct nvme, opt.mdts, "mdts", FB_OPT_SIZE, .def = "512K", .min = 4096, .max = 1048576, .unit = "bytes",
-		  .help = "largest transfer of one command, a power of 2"),
+	FB_OPTION(struct nvme, opt.mdts, "mdts", FB_OPT_SIZE, .def = "512K", .min = 4096, .max = 1048576,
+		  .unit = "bytes", .help = "largest transfer of one command, a power of 2"),
 	FB_OPTION(struct nvme, opt.buffers, "buffers", FB_OPT_SIZE, .def = "32M", .min = 1048576,
-		  .max = UINT64_C(4) << 30, .unit = "bytes", .help = "memory for data in flight; commands wait when it is used up"),
+		  .max = UINT64_C(4) << 30, .unit = "bytes",
+		  .help = "memory for data in flight; commands wait when it is used up"),
 	FB_OPTION(struct nvme, opt.direct, "direct", FB_OPT_CHOICE, .def = "auto", .choices = direct_choices,
 		  .help = "O_DIRECT; auto: for block devices, files go through the page cache"),
 	FB_OPTION(struct nvme, opt.aio, "aio", FB_OPT_CHOICE, .def = "auto", .choices = aio_choices,
 		  .help = "how files are accessed; auto: io_uring, or threads where the system forbids it"),
-	FB_OPTION(struct nvme, opt.readonly, "readonly", FB_OPT_BOOL, .def = "off", .help = "namespaces are write-protected"),
+	FB_OPTION(struct nvme, opt.readonly, "readonly", FB_OPT_BOOL, .def = "off",
+		  .help = "namespaces are write-protected"),
 	FB_OPTION(struct nvme, opt.cache, "cache", FB_OPT_BOOL, .def = "on",
 		  .help = "volatile write cache; off: each write is on the disk before it completes"),
 	FB_OPTION(struct nvme, opt.discard, "discard", FB_OPT_BOOL, .def = "on",

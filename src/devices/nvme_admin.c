@@ -144,7 +144,8 @@ static void abort_command(struct nvme_cmd *cmd)
 
 void nvme_admin(struct nvme_cmd *cmd)
 {
-	if (cmd->sqe.flags & 3 || cmd->sqe.flags >> 6) { /* PRPs only: SGLs are not for admin commands over PCIe (4.4) */
+	if (cmd->sqe.flags & 3 ||
+	    cmd->sqe.flags >> 6) { /* PRPs only: SGLs are not for admin commands over PCIe (4.4) */
 		nvme_refuse(cmd, NVME_SC_INVALID_FIELD, 1);
 		return;
 	}

@@ -173,7 +173,8 @@ int nvme_aio_open(struct nvme_aio *aio, enum nvme_aio_choice choice, void *arena
 	*aio = (struct nvme_aio){.wake_fd = -1};
 	if (choice != NVME_AIO_THREADS)
 		err = nvme_aio_uring_open(aio, arena, arena_len, pin);
-	if (choice == NVME_AIO_THREADS || (choice == NVME_AIO_AUTO && (err == -EPERM || err == -ENOSYS || err == -EACCES)))
+	if (choice == NVME_AIO_THREADS ||
+	    (choice == NVME_AIO_AUTO && (err == -EPERM || err == -ENOSYS || err == -EACCES)))
 		err = nvme_aio_threads_open(aio);
 	return err;
 }

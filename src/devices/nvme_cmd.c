@@ -267,7 +267,8 @@ void nvme_file_read(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t o
 
 void nvme_file_write(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t offset, bool dsync, nvme_step *step)
 {
-	cmd->op = (struct nvme_aio_op){.kind = NVME_AIO_WRITE, .buf = buf, .len = len, .offset = offset, .dsync = dsync};
+	cmd->op =
+		(struct nvme_aio_op){.kind = NVME_AIO_WRITE, .buf = buf, .len = len, .offset = offset, .dsync = dsync};
 	start_op(cmd, cmd->ns, step);
 }
 

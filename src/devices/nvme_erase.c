@@ -106,8 +106,8 @@ void nvme_io_write_zeroes(struct nvme_cmd *cmd)
 	if (!nvme_block_range(cmd, &cmd->offset, &cmd->todo))
 		return;
 	/* Without DEAC the space stays allocated: a later write cannot run out of it. */
-	nvme_file_allocate(cmd, deallocate ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE, cmd->offset,
-			   cmd->todo, zeroes_allocated);
+	nvme_file_allocate(cmd, deallocate ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE,
+			   cmd->offset, cmd->todo, zeroes_allocated);
 }
 
 /* ---- Dataset Management ---------------------------------------------------------------- */

@@ -128,7 +128,8 @@ static uint32_t default_value(const struct nvme *n, uint8_t fid, uint32_t cdw11)
 void nvme_get_features(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->n;
-	uint32_t cdw10 = nvme_get32(cmd->sqe.cdw10), cdw11 = nvme_get32(cmd->sqe.cdw11), nsid = nvme_get32(cmd->sqe.nsid);
+	uint32_t cdw10 = nvme_get32(cmd->sqe.cdw10), cdw11 = nvme_get32(cmd->sqe.cdw11),
+		 nsid = nvme_get32(cmd->sqe.nsid);
 	uint8_t fid = cdw10 & 0xff;
 	unsigned sel = cdw10 >> 8 & 7;
 	struct nvme_ns *ns = nvme_ns_get(n, nsid);
@@ -288,7 +289,8 @@ static void vwc_synced(struct nvme_cmd *cmd, int res)
 void nvme_set_features(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->n;
-	uint32_t cdw10 = nvme_get32(cmd->sqe.cdw10), cdw11 = nvme_get32(cmd->sqe.cdw11), nsid = nvme_get32(cmd->sqe.nsid);
+	uint32_t cdw10 = nvme_get32(cmd->sqe.cdw10), cdw11 = nvme_get32(cmd->sqe.cdw11),
+		 nsid = nvme_get32(cmd->sqe.nsid);
 	uint8_t fid = cdw10 & 0xff;
 	uint16_t status;
 

@@ -53,8 +53,9 @@ static void fill_ctrl(struct nvme_cmd *cmd, uint8_t *buf)
 	id->sqes = 6 << 4 | 6;
 	id->cqes = 4 << 4 | 4;
 	nvme_put32(&id->nn, n->n_ns);
-	nvme_put16(&id->oncs, (uint16_t)(NVME_ONCS_COMPARE | (n->opt.discard ? NVME_ONCS_DSM : 0) |
-					 NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY));
+	nvme_put16(&id->oncs,
+		   (uint16_t)(NVME_ONCS_COMPARE | (n->opt.discard ? NVME_ONCS_DSM : 0) | NVME_ONCS_WRITE_ZEROES |
+			      NVME_ONCS_SELECT | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY));
 	id->vwc = (uint8_t)(3 << 1 | n->opt.cache); /* Flush takes NSID FFFFFFFFh */
 	nvme_put32(&id->sgls, 1 | 1 << 16 | 1 << 18); /* any alignment, bit bucket, longer than the data */
 	memcpy(id->subnqn, n->subnqn, strlen(n->subnqn));
@@ -72,7 +73,8 @@ static void fill_ns(struct nvme_cmd *cmd, uint8_t *buf)
 	id->lbaf[0].lbads = 9;
 	id->lbaf[0].rp = 1;
 	id->lbaf[1].lbads = 12;
-	id->dlfeat = (uint8_t)(1 | n->opt.discard << 3); /* deallocated blocks read as zeros; Write Zeroes deallocates */
+	id->dlfeat =
+		(uint8_t)(1 | n->opt.discard << 3); /* deallocated blocks read as zeros; Write Zeroes deallocates */
 	if (!ns) /* FFFFFFFFh: what all have in common; a hole in the numbering: nothing */
 		goto common_only;
 	nvme_put64(&id->nsze, nvme_ns_blocks(ns));

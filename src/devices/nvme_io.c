@@ -141,8 +141,8 @@ static void verify_more(struct nvme_cmd *cmd, int res);
 
 static void verify_start(struct nvme_cmd *cmd, int res)
 {
-	nvme_file_read(cmd, cmd->buf, cmd->todo < cmd->buf_len ? (uint32_t)cmd->todo : (uint32_t)cmd->buf_len, cmd->offset,
-		       verify_more);
+	nvme_file_read(cmd, cmd->buf, cmd->todo < cmd->buf_len ? (uint32_t)cmd->todo : (uint32_t)cmd->buf_len,
+		       cmd->offset, verify_more);
 }
 
 static void verify_more(struct nvme_cmd *cmd, int res)

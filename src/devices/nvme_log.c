@@ -113,9 +113,10 @@ static void make_changed(struct nvme *n, uint8_t *page)
 static void make_effects(struct nvme *n, uint8_t *page)
 {
 	enum { CSUPP = 1 << 0, LBCC = 1 << 1, NCC = 1 << 2, CCC = 1 << 4, EXCLUSIVE_NS = 1 << 16 };
-	static const uint8_t admin[] = {NVME_ADM_DELETE_SQ, NVME_ADM_CREATE_SQ, NVME_ADM_GET_LOG_PAGE, NVME_ADM_DELETE_CQ,
-					NVME_ADM_CREATE_CQ, NVME_ADM_IDENTIFY, NVME_ADM_ABORT, NVME_ADM_SET_FEATURES,
-					NVME_ADM_GET_FEATURES, NVME_ADM_ASYNC_EVENT};
+	static const uint8_t admin[] = {NVME_ADM_DELETE_SQ,  NVME_ADM_CREATE_SQ,    NVME_ADM_GET_LOG_PAGE,
+					NVME_ADM_DELETE_CQ,  NVME_ADM_CREATE_CQ,    NVME_ADM_IDENTIFY,
+					NVME_ADM_ABORT,	     NVME_ADM_SET_FEATURES, NVME_ADM_GET_FEATURES,
+					NVME_ADM_ASYNC_EVENT};
 	static const uint8_t io[] = {NVME_CMD_FLUSH, NVME_CMD_READ, NVME_CMD_COMPARE, NVME_CMD_VERIFY};
 	struct nvme_effects_log *log = (struct nvme_effects_log *)(void *)page;
 

@@ -358,7 +358,8 @@ void nvme_ns_check_size(struct nvme *n)
 
 		if (!ns->nsid || file_bytes(ns, &bytes) || bytes >> ns->lbads <= nvme_ns_blocks(ns))
 			continue;
-		fb_device_info(n->dev, "namespace %u grew from %" PRIu64 " to %" PRIu64 " bytes", ns->nsid, ns->bytes, bytes);
+		fb_device_info(n->dev, "namespace %u grew from %" PRIu64 " to %" PRIu64 " bytes", ns->nsid, ns->bytes,
+			       bytes);
 		ns->bytes = bytes;
 		ns->changed = changed = true;
 	}
@@ -371,8 +372,8 @@ uint16_t nvme_ns_status(struct nvme_ns *ns, bool write, int err, uint64_t offset
 	struct nvme *n = ns->n;
 
 	if (ns->file_errors++ < 8 || ns->file_errors % 1024 == 0)
-		fb_device_warn(n->dev, "namespace %u: %s at byte %" PRIu64 ": %s", ns->nsid, write ? "write" : "read", offset,
-			       err == -ENODATA ? "the file ends before it" : strerror(-err));
+		fb_device_warn(n->dev, "namespace %u: %s at byte %" PRIu64 ": %s", ns->nsid, write ? "write" : "read",
+			       offset, err == -ENODATA ? "the file ends before it" : strerror(-err));
 	switch (err) {
 	case -ENOSPC:
 	case -EDQUOT:

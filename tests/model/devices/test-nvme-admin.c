@@ -237,7 +237,8 @@ static void test_features(void **state)
 	assert_int_equal(GET(NVME_FEAT_ARBITRATION, 0).dw0, 2);
 	assert_int_equal(GET(NVME_FEAT_ARBITRATION | 1 << 8, 0).dw0, 5);
 	assert_int_equal(GET(NVME_FEAT_ARBITRATION | 2 << 8, 0).dw0, 5);
-	assert_int_equal(GET(NVME_FEAT_ARBITRATION | 3 << 8, 0).dw0, 4); /* changeable, neither saved nor per namespace */
+	assert_int_equal(GET(NVME_FEAT_ARBITRATION | 3 << 8, 0).dw0,
+			 4); /* changeable, neither saved nor per namespace */
 	assert_int_equal(SC(GET(NVME_FEAT_ARBITRATION | 4 << 8, 0).status), NVME_SC_INVALID_FIELD);
 	assert_int_equal(SET(NVME_FEAT_ARBITRATION | 1u << 31, 2), NVME_SC_FEATURE_NOT_SAVEABLE);
 	assert_int_equal(SC(host_do(&h, 0, feature(NVME_ADM_SET_FEATURES, NVME_FEAT_ARBITRATION, 0, 1)).status),
@@ -271,8 +272,9 @@ static void test_features(void **state)
 	assert_int_equal(SET(NVME_FEAT_ERROR_RECOVERY, 7), NVME_SC_INVALID_NAMESPACE);
 	assert_int_equal(SC(host_do(&h, 0, feature(NVME_ADM_SET_FEATURES, NVME_FEAT_ERROR_RECOVERY, 7, 1)).status), 0);
 	assert_int_equal(host_do(&h, 0, feature(NVME_ADM_GET_FEATURES, NVME_FEAT_ERROR_RECOVERY, 0, 1)).dw0, 7);
-	assert_int_equal(SC(host_do(&h, 0, feature(NVME_ADM_SET_FEATURES, NVME_FEAT_ERROR_RECOVERY, 1 << 16, 1)).status),
-			 NVME_SC_INVALID_FIELD);
+	assert_int_equal(
+		SC(host_do(&h, 0, feature(NVME_ADM_SET_FEATURES, NVME_FEAT_ERROR_RECOVERY, 1 << 16, 1)).status),
+		NVME_SC_INVALID_FIELD);
 	assert_int_equal(GET(NVME_FEAT_ERROR_RECOVERY | 3 << 8, 0).dw0, 6);
 
 	/* A reset takes all back. */
@@ -471,7 +473,8 @@ static void test_events(void **state)
 	assert_int_equal(SET(NVME_FEAT_TEMPERATURE, NVME_TEMPERATURE - 10), 0);
 	assert_int_equal(host_status(&h, 0, get_log(NVME_LOG_SMART, 128, 0, buf, false, 0)), 0);
 	assert_int_equal(host_mem(&h, buf)[0], 2);
-	host_put(&h, 0, feature(NVME_ADM_SET_FEATURES, NVME_FEAT_EVENTS, NVME_AEC_TEMPERATURE | NVME_AEC_NS_ATTRIBUTE, 0));
+	host_put(&h, 0,
+		 feature(NVME_ADM_SET_FEATURES, NVME_FEAT_EVENTS, NVME_AEC_TEMPERATURE | NVME_AEC_NS_ATTRIBUTE, 0));
 	host_ring(&h, 0);
 	cqe = host_wait(&h, 0);
 	assert_int_equal(cqe.dw0, 0x020101);
@@ -551,7 +554,8 @@ static void test_abort(void **state)
 
 static void test_unknown(void **state)
 {
-	static const uint8_t opcodes[] = {0x0d, 0x10, 0x11, 0x14, 0x15, 0x18, 0x19, 0x1a, 0x1c, 0x7c, 0x81, 0x82, 0x84, 0xc0};
+	static const uint8_t opcodes[] = {0x0d, 0x10, 0x11, 0x14, 0x15, 0x18, 0x19,
+					  0x1a, 0x1c, 0x7c, 0x81, 0x82, 0x84, 0xc0};
 	struct nvme_sqe sqe;
 	struct host_cqe cqe;
 	struct host h;

@@ -46,7 +46,8 @@ static bool all(const uint8_t *p, size_t n, uint8_t v)
 
 static void test_ranges(void **state)
 {
-	static const uint8_t ops[] = {NVME_CMD_READ, NVME_CMD_WRITE, NVME_CMD_COMPARE, NVME_CMD_VERIFY, NVME_CMD_WRITE_ZEROES};
+	static const uint8_t ops[] = {NVME_CMD_READ, NVME_CMD_WRITE, NVME_CMD_COMPARE, NVME_CMD_VERIFY,
+				      NVME_CMD_WRITE_ZEROES};
 	struct host h;
 	uint64_t buf;
 
@@ -61,7 +62,8 @@ static void test_ranges(void **state)
 		assert_int_equal(host_status(&h, 1, rw(ops[i], UINT64_C(1) << 55, 8, buf)), NVME_SC_LBA_RANGE);
 		assert_int_equal(host_status(&h, 1, host_rw(ops[i], 0, 0, 1, buf, 0)), NVME_SC_INVALID_NAMESPACE);
 		assert_int_equal(host_status(&h, 1, host_rw(ops[i], 2, 0, 1, buf, 0)), NVME_SC_INVALID_NAMESPACE);
-		assert_int_equal(host_status(&h, 1, host_rw(ops[i], UINT32_MAX, 0, 1, buf, 0)), NVME_SC_INVALID_NAMESPACE);
+		assert_int_equal(host_status(&h, 1, host_rw(ops[i], UINT32_MAX, 0, 1, buf, 0)),
+				 NVME_SC_INVALID_NAMESPACE);
 	}
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, 2)), NVME_SC_INVALID_NAMESPACE);
 	assert_int_equal(host_status(&h, 1, host_cmd(0x04, 1)), NVME_SC_INVALID_OPCODE); /* Write Uncorrectable */
@@ -492,7 +494,7 @@ static void test_file_limit(void **state)
 /* Random reads, writes, zeroes and trims against a model of the disk, over every backend. */
 static void random_io(const char *options, unsigned lba)
 {
-	enum { BLOCKS = 1024, STEPS = 1500, MAX = 40 };
+	enum { BLOCKS = 1024, STEPS = 600, MAX = 40 };
 	uint8_t *disk = calloc(BLOCKS, lba);
 	struct host h;
 	uint64_t buf, keep;
@@ -554,10 +556,12 @@ static void test_random_io(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ranges),       cmocka_unit_test(test_compare_verify), cmocka_unit_test(test_durability),
-		cmocka_unit_test(test_deallocate),   cmocka_unit_test(test_no_fallocate),   cmocka_unit_test(test_file_errors),
-		cmocka_unit_test(test_truncated),    cmocka_unit_test(test_readonly),       cmocka_unit_test(test_disk_full),
-		cmocka_unit_test(test_file_limit),   cmocka_unit_test(test_random_io),
+		cmocka_unit_test(test_ranges),	     cmocka_unit_test(test_compare_verify),
+		cmocka_unit_test(test_durability),   cmocka_unit_test(test_deallocate),
+		cmocka_unit_test(test_no_fallocate), cmocka_unit_test(test_file_errors),
+		cmocka_unit_test(test_truncated),    cmocka_unit_test(test_readonly),
+		cmocka_unit_test(test_disk_full),    cmocka_unit_test(test_file_limit),
+		cmocka_unit_test(test_random_io),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,8 @@
 
 #include "nvme_host.h"
 
-static char good[] = "open-good-XXXXXX", odd[] = "open-odd-XXXXXX", empty[] = "open-empty-XXXXXX", dir[] = "open-dir-XXXXXX";
+static char good[] = "open-good-XXXXXX", odd[] = "open-odd-XXXXXX", empty[] = "open-empty-XXXXXX",
+	    dir[] = "open-dir-XXXXXX";
 static char fifo[32];
 
 static void make(char *path, off_t size)

@@ -418,10 +418,12 @@ static void test_fetch_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_wrap),        cmocka_unit_test(test_cq_full),     cmocka_unit_test(test_bad_doorbells),
-		cmocka_unit_test(test_fair),        cmocka_unit_test(test_few_buffers), cmocka_unit_test(test_delete_busy),
-		cmocka_unit_test(test_joined),      cmocka_unit_test(test_coalescing),  cmocka_unit_test(test_intx),
-		cmocka_unit_test(test_msi_mask),    cmocka_unit_test(test_fetch_errors),
+		cmocka_unit_test(test_wrap),	      cmocka_unit_test(test_cq_full),
+		cmocka_unit_test(test_bad_doorbells), cmocka_unit_test(test_fair),
+		cmocka_unit_test(test_few_buffers),   cmocka_unit_test(test_delete_busy),
+		cmocka_unit_test(test_joined),	      cmocka_unit_test(test_coalescing),
+		cmocka_unit_test(test_intx),	      cmocka_unit_test(test_msi_mask),
+		cmocka_unit_test(test_fetch_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -384,10 +384,11 @@ static void test_bus_master_off(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_registers),      cmocka_unit_test(test_bad_enable),     cmocka_unit_test(test_reset_anywhere),
-		cmocka_unit_test(test_orphan_write),   cmocka_unit_test(test_quick_toggle),   cmocka_unit_test(test_shutdown),
-		cmocka_unit_test(test_shutdown_busy),  cmocka_unit_test(test_quiesce),        cmocka_unit_test(test_unrealize_busy),
-		cmocka_unit_test(test_bus_master_off),
+		cmocka_unit_test(test_registers),      cmocka_unit_test(test_bad_enable),
+		cmocka_unit_test(test_reset_anywhere), cmocka_unit_test(test_orphan_write),
+		cmocka_unit_test(test_quick_toggle),   cmocka_unit_test(test_shutdown),
+		cmocka_unit_test(test_shutdown_busy),  cmocka_unit_test(test_quiesce),
+		cmocka_unit_test(test_unrealize_busy), cmocka_unit_test(test_bus_master_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

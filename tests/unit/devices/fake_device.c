@@ -197,8 +197,8 @@ static struct fake_dma *add(struct fb_device *dev, int kind)
 	return d;
 }
 
-static int start(struct fb_device *dev, int kind, const struct fb_dma_seg *segs, unsigned n, void *buf, fb_dma_done *done,
-		 void *arg)
+static int start(struct fb_device *dev, int kind, const struct fb_dma_seg *segs, unsigned n, void *buf,
+		 fb_dma_done *done, void *arg)
 {
 	struct fake_dma *d;
 	uint64_t len = 0;
@@ -242,7 +242,8 @@ static int start(struct fb_device *dev, int kind, const struct fb_dma_seg *segs,
 	return 0;
 }
 
-int fb_dma_readv(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, void *buf, fb_dma_done *done, void *arg)
+int fb_dma_readv(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, void *buf, fb_dma_done *done,
+		 void *arg)
 {
 	return start(dev, READ, segs, n, buf, done, arg);
 }

@@ -70,30 +70,49 @@ static void each(enum nvme_aio_choice choice)
 
 	assert_int_equal(nvme_aio_open(&aio, choice, NULL, 0, false), 0);
 	memset(buf[0], 0x5a, sizeof(buf[0]));
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_WRITE, .fd = fd, .buf = buf[0], .len = 65536,
-							    .offset = 8192, .dsync = true}).res, 65536);
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 65536,
-							    .offset = 8192}).res, 65536);
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_WRITE,
+							    .fd = fd,
+							    .buf = buf[0],
+							    .len = 65536,
+							    .offset = 8192,
+							    .dsync = true})
+				 .res,
+			 65536);
+	assert_int_equal(run_one(&aio,
+				 (struct nvme_aio_op){
+					 .kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 65536, .offset = 8192})
+				 .res,
+			 65536);
 	assert_memory_equal(buf[0], buf[1], 65536);
 	/* Short at the end, nothing beyond it, errors as they are. */
 	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
 							    .offset = (1 << 20) - 4096}).res, 4096);
 	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
 							    .offset = 1 << 20}).res, 0);
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = -1, .buf = buf[1], .len = 1}).res,
-			 -EBADF);
+	assert_int_equal(
+		run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = -1, .buf = buf[1], .len = 1}).res,
+		-EBADF);
 	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_FSYNC, .fd = fd}).res, 0);
 	fstat(fd, &st);
 	assert_int_equal(st.st_blocks, 128);
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_FALLOCATE, .fd = fd, .offset = 8192, .range = 65536,
-							    .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}).res, 0);
+	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_FALLOCATE,
+							    .fd = fd,
+							    .offset = 8192,
+							    .range = 65536,
+							    .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE})
+				 .res,
+			 0);
 	fstat(fd, &st);
 	assert_int_equal(st.st_blocks, 0);
 
 	/* More than any ring holds. */
 	for (unsigned i = 0; i < OPS; i++) {
-		many[i].op = (struct nvme_aio_op){.kind = i % 2 ? NVME_AIO_READ : NVME_AIO_WRITE, .fd = fd, .buf = buf[i % 2],
-						  .len = 512, .offset = i % 2000 * 512, .done = ended};
+		many[i].op = (struct nvme_aio_op){.kind = i % 2 ? NVME_AIO_READ : NVME_AIO_WRITE,
+						  .fd = fd,
+						  .buf = buf[i % 2],
+						  .len = 512,
+						  .offset = i % 2000 * 512,
+						  .done = ended};
 		nvme_aio_queue(&aio, &many[i].op);
 	}
 	assert_int_equal(aio.inflight, OPS);

@@ -53,7 +53,8 @@ static void test_prp_errors(void **state)
 	list = host_alloc(&h, 8192, 4096);
 	/* PRP1 not on a dword; PRP2 of two pages with an offset; list not on a qword; entry with an offset. */
 	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 1, buf + 2, 0)), NVME_SC_PRP_OFFSET);
-	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 16, buf, buf + 4096 + 512)), NVME_SC_PRP_OFFSET);
+	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 16, buf, buf + 4096 + 512)),
+			 NVME_SC_PRP_OFFSET);
 	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 64, buf, list + 4)), NVME_SC_PRP_OFFSET);
 	for (unsigned i = 0; i < 7; i++)
 		fb_put_le64(host_mem(&h, list + 8 * i), buf + 4096 * (i + 1) + (i == 5 ? 512 : 0));
@@ -131,8 +132,11 @@ static void test_large_pages(void **state)
 	/* The admin queues lie on 4 KiB only. */
 	assert_true(fake_read32(h.dev, NVME_REG_CSTS) & NVME_CSTS_CFS);
 	host_disable(&h);
-	h.q[0] = (struct host_queue){.sq = host_alloc(&h, 65536, 65536), .cq = host_alloc(&h, 65536, 65536), .sq_size = 32,
-				     .cq_size = 32, .phase = true};
+	h.q[0] = (struct host_queue){.sq = host_alloc(&h, 65536, 65536),
+				     .cq = host_alloc(&h, 65536, 65536),
+				     .sq_size = 32,
+				     .cq_size = 32,
+				     .phase = true};
 	fake_write64(h.dev, NVME_REG_ASQ, h.q[0].sq);
 	fake_write64(h.dev, NVME_REG_ACQ, h.q[0].cq);
 	fake_write32(h.dev, NVME_REG_CC, 4u << 20 | 6u << 16 | 4u << 7 | NVME_CC_EN);
@@ -258,7 +262,8 @@ static void test_sgl_errors(void **state)
 	assert_int_equal(host_status(&h, 1, sgl(NVME_CMD_READ, 8, LAST, seg, 16)), NVME_SC_SGL_DATA_LENGTH);
 	put_sgl(&h, seg, KEYED, buf, 4096);
 	assert_int_equal(host_status(&h, 1, sgl(NVME_CMD_READ, 8, LAST, seg, 16)), NVME_SC_SGL_TYPE);
-	assert_int_equal(host_status(&h, 1, sgl(NVME_CMD_READ, 8, LAST, UINT64_C(1) << 50, 16)), NVME_SC_DATA_TRANSFER_ERROR);
+	assert_int_equal(host_status(&h, 1, sgl(NVME_CMD_READ, 8, LAST, UINT64_C(1) << 50, 16)),
+			 NVME_SC_DATA_TRANSFER_ERROR);
 	/* A segment that points to itself, forever. */
 	put_sgl(&h, seg, BLOCK, buf, 0);
 	put_sgl(&h, seg + 16, SEGMENT, seg, 32);
@@ -319,9 +324,11 @@ static void test_dma_errors(void **state)
 		h.dev->fail_address = errors[i];
 		h.dev->fail_at = list;
 		h.dev->fail_len = 8;
-		assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 128, buf, list)), NVME_SC_DATA_TRANSFER_ERROR);
+		assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 128, buf, list)),
+				 NVME_SC_DATA_TRANSFER_ERROR);
 		h.dev->fail_at = buf + 8192;
-		assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_WRITE, 1, 0, 128, buf, list)), NVME_SC_DATA_TRANSFER_ERROR);
+		assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_WRITE, 1, 0, 128, buf, list)),
+				 NVME_SC_DATA_TRANSFER_ERROR);
 		h.dev->fail_address = 0;
 		assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 128, buf, list)), 0);
 		check(&h, buf, 0, 65536);
@@ -336,9 +343,14 @@ static void test_dma_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_prp_errors), cmocka_unit_test(test_prp_chain), cmocka_unit_test(test_prp_exact_page),
-		cmocka_unit_test(test_large_pages), cmocka_unit_test(test_sgl), cmocka_unit_test(test_sgl_errors),
-		cmocka_unit_test(test_bit_bucket), cmocka_unit_test(test_dma_errors),
+		cmocka_unit_test(test_prp_errors),
+		cmocka_unit_test(test_prp_chain),
+		cmocka_unit_test(test_prp_exact_page),
+		cmocka_unit_test(test_large_pages),
+		cmocka_unit_test(test_sgl),
+		cmocka_unit_test(test_sgl_errors),
+		cmocka_unit_test(test_bit_bucket),
+		cmocka_unit_test(test_dma_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
