@@ -112,12 +112,19 @@ class Case(unittest.TestCase):
 
     def box_args(self, *extra, device=None):
         return ("box", "--listen", "udp:127.0.0.1:0", "--control", self.dir / "box.sock",
-                "--device", device or f"nvme,id=ssd0,file={self.image}", *extra)
+                "--device", f"nvme,id=ssd0,file={self.image}" if device is None else device, *extra)
 
     def box(self, *extra, **kw):
         """A running box and its address."""
         box = self.daemon(*self.box_args(*extra), **kw)
         return box, box.wait_line(r"ready: listening on (udp:127\.0\.0\.1:\d+);")[1]
+
+    def root(self, *args, control="root.sock", sockets="sockets"):
+        """A running root."""
+        root = self.daemon("root", "--socket-dir", self.dir / sockets, "--control", self.dir / control, "--scan", "50ms",
+                           *args)
+        root.wait_line("ready: sockets in .*; 1 box")
+        return root
 
     def root_args(self, *extra):
         return ("root", "--socket-dir", self.dir / "sockets", "--control", self.dir / "root.sock", *extra)
@@ -224,7 +231,7 @@ class Devices(Case):
         self.wrong(f"nvme,id=a,{f},queues", "queues")
         self.wrong(f"nvme,id=a,{f},msi=maybe", "msi", "maybe")
         self.wrong(f"nvme,id=a,{f},=5", "no such option")
-        self.wrong("", "")
+        self.wrong("", "model|device")
 
     def test_same_id_twice(self):
         other = self.dir / "other.img"
@@ -373,8 +380,7 @@ class Running(Case):
 
     def test_root_without_box(self):
         """Nobody answers there: no error, for the box may come; ls says so."""
-        root = self.daemon(*self.root_args("--connect", "udp:127.0.0.1:9", "--scan", "50ms"))
-        root.wait_line("ready: sockets in .*; 1 box;")
+        root = self.root("--connect", "udp:127.0.0.1:9")
         ls = json.loads(self.ask("root.sock", "ls", "--json"))
         self.assertEqual([b["reachable"] for b in ls["boxes"]], [False])
         self.assertIn("box udp:127.0.0.1:9", self.ask("root.sock", "ls"))
@@ -393,7 +399,7 @@ class Running(Case):
 
     def test_root_and_box(self):
         box, address = self.box()
-        root = self.daemon(*self.root_args("--connect", address, "--scan", "50ms"))
+        root = self.root("--connect", address)
         self.wait_state("ssd0", "ready")
         f = self.function("ssd0")
         self.assertTrue(pathlib.Path(f["socket"]).is_socket())
@@ -407,10 +413,9 @@ class Running(Case):
 
         # A second root that wants the same function: refused by the box, said in one line; the first is not disturbed.
         (self.dir / "s2").mkdir()
-        second = self.daemon("root", "--connect", address, "--socket-dir", self.dir / "s2", "--scan", "50ms",
-                             "--control", self.dir / "root2.sock")
-        second.wait_line("ssd0.*in use")
-        self.assertRegex(self.function("ssd0", "root2.sock")["note"], "in use")
+        second = self.root("--connect", address, sockets="s2", control="root2.sock")
+        second.wait_line("ssd0.*another root has it")
+        self.assertRegex(self.function("ssd0", "root2.sock")["note"], "another root has it")
         self.assertEqual(self.function("ssd0")["state"], "ready")
         self.assertEqual(second.stop(), 0)
         self.assertEqual(root.stop(), 0)
@@ -418,7 +423,7 @@ class Running(Case):
         self.wait_state("ssd0", "free", "box.sock")
 
     def test_embedded_box(self):
-        root = self.daemon(*self.root_args("--device", f"nvme,id=ssd0,file={self.image}", "--scan", "50ms"))
+        root = self.root("--device", f"nvme,id=ssd0,file={self.image}")
         self.wait_state("ssd0", "ready")
         self.assertIn("embedded_box", json.loads(self.ask("root.sock", "stats", "--json")))
         self.assertEqual(root.stop(), 0)
@@ -427,7 +432,7 @@ class Running(Case):
         other = self.dir / "other.img"
         other.write_bytes(b"\0" * (1 << 20))
         _, address = self.box("--device", f"nvme,id=ssd1,file={other}")
-        self.daemon(*self.root_args("--connect", address, "--only", "ssd1", "--scan", "50ms"))
+        self.root("--connect", address, "--only", "ssd1")
         self.wait_state("ssd1", "ready")
         self.assertEqual(self.function("ssd0", "box.sock")["state"], "free")
 
