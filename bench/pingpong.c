@@ -22,7 +22,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int receive(int fd, void *buf, size_t size, struct sockaddr_in *from, bool spin)
+enum { LOST_NS = 200000000, TRIES = 50 };
+
+/* The size of what came; 0: nothing by `deadline` (0: none), or nobody listens; -1: the other end is gone. */
+static int receive(int fd, void *buf, size_t size, struct sockaddr_in *from, bool spin, uint64_t deadline)
 {
 	for (;;) {
 		socklen_t len = sizeof(*from);
@@ -32,6 +35,8 @@ static int receive(int fd, void *buf, size_t size, struct sockaddr_in *from, boo
 			return (int)n;
 		if (n == 0 || (errno != EAGAIN && errno != EINTR && errno != ECONNREFUSED))
 			return -1;
+		if (deadline && samples_clock() > deadline)
+			return 0;
 	}
 }
 
@@ -41,7 +46,7 @@ static void echo(int fd, size_t size, bool spin, bool datagram)
 	struct sockaddr_in from;
 
 	for (;;) {
-		int n = receive(fd, buf, size, datagram ? &from : NULL, spin);
+		int n = receive(fd, buf, size, datagram ? &from : NULL, spin, 0);
 
 		if (n < 0)
 			return;
@@ -55,15 +60,26 @@ static int measure(int fd, size_t size, unsigned count, bool spin)
 {
 	struct samples s;
 	char buf[65536] = {0};
+	const struct timeval wait = {.tv_usec = LOST_NS / 1000};
+	unsigned lost = 0;
 
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 	if (samples_init(&s, count))
 		return 1;
 	for (unsigned i = 0; i < count + count / 10; i++) {
 		uint64_t start = samples_clock();
+		int n = send(fd, buf, size, MSG_NOSIGNAL) < 0 && errno != ECONNREFUSED
+				? -1
+				: receive(fd, buf, size, NULL, spin, start + LOST_NS);
 
-		if (send(fd, buf, size, 0) < 0 || receive(fd, buf, size, NULL, spin) < 0) {
-			perror("pingpong");
+		if (n < 0 || lost > TRIES) {
+			fprintf(stderr, "pingpong: no answer\n");
 			return 1;
+		}
+		if (n == 0) { /* lost, or the server is not up yet */
+			lost++;
+			i--;
+			continue;
 		}
 		if (i >= count / 10) /* the first tenth warms up */
 			samples_add(&s, samples_clock() - start);

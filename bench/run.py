@@ -33,7 +33,10 @@ PROGRAMS = pathlib.Path(os.environ.get("FARBUS_BUILD", TOP / "build")) / "bench"
 def program_json(*argv, ns=None, timeout=120):
     """Runs a program that prints one JSON object."""
     command = (["ip", "netns", "exec", ns.name] if ns else []) + [str(word) for word in argv]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{' '.join(command)}: did not end in {timeout} s") from None
     if done.returncode:
         raise Failure(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
     return json.loads(done.stdout)
