@@ -280,8 +280,8 @@ static void request(struct fb_reader *r)
 	tlp.ep = tlp.msg_code == 0xff;
 	n = r->left < 8 ? r->left : 8;
 	bytes = n ? fb_rd_bytes(r, n) : NULL;
-	for (unsigned i = 0; bytes && i < sizeof(data); i++)
-		data[i] = bytes[i % n];
+	for (size_t i = 0; bytes && i < tlp.length * 4u && i < sizeof(data); i += n)
+		memcpy(data + i, bytes, n < sizeof(data) - i ? n : sizeof(data) - i);
 	tlp.data = bytes && pcie_tlp_has_data(tlp.type) ? data : NULL;
 	if (!pcie_tlp_has_data(tlp.type) || tlp.data)
 		deliver(&tlp);
