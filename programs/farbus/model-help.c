@@ -47,7 +47,7 @@ static void print_option(const struct fb_option *o)
 		snprintf(left + used, sizeof(left) - used, "%s%s", c == o->choices ? "" : "|", *c);
 	}
 	printf("%-27s %s", left, o->help ? o->help : "");
-	if (o->unit && !is_time(o))
+	if (o->unit && !is_time(o) && o->type != FB_OPT_SIZE && o->type != FB_OPT_CHOICE)
 		printf(", in %s", o->unit);
 	if (o->type == FB_OPT_U32 || o->type == FB_OPT_U64 || o->type == FB_OPT_SIZE)
 		print_range(o);

@@ -231,7 +231,7 @@ class Devices(Case):
         self.wrong(f"nvme,id=a,{f},queues", "queues")
         self.wrong(f"nvme,id=a,{f},msi=maybe", "msi", "maybe")
         self.wrong(f"nvme,id=a,{f},=5", "no such option")
-        self.wrong("", "model|device")
+        self.refused(self.box_args(device=""), USAGE, "device: an empty value")
 
     def test_same_id_twice(self):
         other = self.dir / "other.img"
