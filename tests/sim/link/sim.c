@@ -236,7 +236,7 @@ static void send_some(struct sim *s, unsigned side)
 	unsigned n = 1 + (unsigned)sim_random(s, e->traffic.burst);
 
 	for (unsigned tries = 0; n && tries < 4 * e->traffic.burst + 8; tries++) {
-		unsigned c = (unsigned)sim_random(s, FB_LINK_CLASSES);
+		unsigned c = e->traffic.fixed ? FB_LINK_P : (unsigned)sim_random(s, FB_LINK_CLASSES);
 		uint8_t tlp[FB_LINK_TLP_MAX];
 		size_t len = TLP_MIN + sim_random(s, e->traffic.max_size - TLP_MIN + 1), head;
 		int err;
@@ -244,7 +244,9 @@ static void send_some(struct sim *s, unsigned side)
 		if (e->sent[c] >= e->traffic.total[c] || e->blocked[c] ||
 		    (c == FB_LINK_CPL && e->sent[c] - peer->got[c] >= CPL_MAX))
 			continue;
-		if (sim_chance(s, 0.3))
+		if (e->traffic.fixed)
+			len = e->traffic.max_size;
+		else if (sim_chance(s, 0.3))
 			len = TLP_MIN;
 		memset(tlp, 0, 24);
 		tlp[0] = (uint8_t)c;

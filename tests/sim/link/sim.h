@@ -38,6 +38,7 @@ struct sim_traffic {
 	unsigned burst;                  /* TLPs in one, up to */
 	unsigned hold;                   /* of 100 TLPs, hold so many ... */
 	uint64_t hold_for;               /* ... for up to this, ns */
+	bool fixed;                      /* all of max_size, posted and nothing else */
 	bool hold_np;                    /* never give non-posted requests back */
 };
 
