@@ -85,8 +85,9 @@ static void test_repeated_hello(void **state)
 {
 	struct world *w = world_new();
 
-	w->box_config.fault = "drop=60%,seed=11";
-	w->root_config.fault = "drop=60%,dup=50%,seed=12";
+	w->box_config.fault = "drop=50%,seed=11";
+	w->root_config.fault = "drop=50%,dup=50%,seed=12";
+	w->root_config.link.connect_ns = 50000 * WORLD_MS; /* patience for a bad streak */
 	world_open(w, "loopback:box", true);
 	for (unsigned f = 0; f < FUNCTIONS; f++)
 		world_connect(w, f);
