@@ -6,6 +6,7 @@
  */
 #include "dmagen.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ struct dmagen {
 	uint64_t started, finished, errors, begin_ns, elapsed_ns, next;
 	bool busy, is_read;
 	uint8_t flush[8];
-	uint8_t *buf; /* one for all: what is read is thrown away, what is written does not matter */
+	uint8_t *out, *in; /* one each for all operations: what is read is thrown away */
 };
 
 static void pump(struct dmagen *g);
@@ -60,8 +61,8 @@ static void pump(struct dmagen *g)
 
 	while (g->started < g->ops && g->started - g->finished < g->depth) {
 		uint64_t at = g->addr + g->next;
-		int r = g->is_read ? fb_dma_read(dev, at, g->buf, (uint32_t)g->size, operation_done, g)
-				   : fb_dma_write(dev, at, g->buf, (uint32_t)g->size, operation_done, g);
+		int r = g->is_read ? fb_dma_read(dev, at, g->in, (uint32_t)g->size, operation_done, g)
+				   : fb_dma_write(dev, at, g->out, (uint32_t)g->size, operation_done, g);
 
 		if (r) {
 			g->errors += g->ops - g->started;
@@ -128,26 +129,28 @@ static void dmagen_write(struct fb_device *dev, unsigned bar, uint64_t offset, u
 static void dmagen_reset(struct fb_device *dev, enum fb_reset kind)
 {
 	struct dmagen *g = fb_device_state(dev);
-	uint8_t *buf = g->buf;
+	uint8_t *out = g->out, *in = g->in;
 
 	memset(g, 0, sizeof(*g));
-	g->buf = buf;
+	g->out = out;
+	g->in = in;
 }
 
 static int dmagen_realize(struct fb_device *dev)
 {
 	struct dmagen *g = fb_device_state(dev);
 
-	g->buf = aligned_alloc(4096, MAX_SIZE);
-	if (!g->buf)
-		return -1;
-	memset(g->buf, 0x5a, MAX_SIZE);
+	g->out = aligned_alloc(4096, 2 * MAX_SIZE);
+	if (!g->out)
+		return -ENOMEM;
+	g->in = g->out + MAX_SIZE;
+	memset(g->out, 0x5a, MAX_SIZE);
 	return 0;
 }
 
 static void dmagen_unrealize(struct fb_device *dev)
 {
-	free(((struct dmagen *)fb_device_state(dev))->buf);
+	free(((struct dmagen *)fb_device_state(dev))->out);
 }
 
 static const struct fb_bar bars[] = {{.index = 0, .is_64 = true, .size = 4096, .min_access = 8, .max_access = 8}};
