@@ -103,7 +103,7 @@ static int run(const char *verb, struct plug_options *options, char *id)
 		if (err)
 			fb_error(verb, "%s: %s", id, error);
 		else
-			printf("%s: %sged%s%s\n", id, verb, *ask_text(result, "text") ? ", " : "", ask_text(result, "text"));
+			printf("%s: %s\n", id, *ask_text(result, "text") ? ask_text(result, "text") : "done");
 	}
 	free(error);
 	json_decref(result);

@@ -34,6 +34,8 @@ const struct cli_option daemon_option_table[] = {
 	 .argument = "SPEC"},
 	{.value = {"go-back-n", FB_OPTION_BOOL, M(go_back_n), .help =
 		"retransmit by Go-Back-N instead of selective repeat"}},
+	{.value = {"one-tlp-a-datagram", FB_OPTION_BOOL, M(one_tlp_a_datagram), .help =
+		"send each TLP in a datagram of its own,\nas the published systems do, for comparison"}},
 	{.value = {"node", FB_OPTION_STRING, M(node), 1, 64, .help = "identity of this process on the network"},
 	 .argument = "UUID", .shown = "made from /etc/machine-id"},
 	{.value = {"control", FB_OPTION_STRING, M(control), 1, 107, .help = "control socket of ls, stats and plug"},
@@ -70,6 +72,7 @@ void daemon_carrier(const struct daemon_options *options, struct fb_carrier_conf
 	fb_link_config_default(&carrier->link);
 	carrier->link.hold_ns = options->hold_ns;
 	carrier->link.go_back_n = options->go_back_n;
+	carrier->link.one_tlp_a_datagram = options->one_tlp_a_datagram;
 	carrier->link.group = options->group;
 	carrier->mtu = options->mtu;
 	carrier->fault = options->fault;

@@ -19,7 +19,7 @@ struct daemon_options {
 	char *control, *config, *fault, *node;
 	uint32_t poll_us, mtu, group, verbose;
 	uint64_t hold_ns;
-	bool go_back_n;
+	bool go_back_n, one_tlp_a_datagram;
 };
 extern const struct cli_option daemon_option_table[];
 #define DAEMON_DEFAULTS                                                                                                \

@@ -18,7 +18,7 @@ static json_t *ls_function(const struct fb_function_info *f)
 	json_object_set_new(o, "device", fb_describe_hex(f->identity.device_id, 4));
 	json_object_set_new(o, "class", fb_describe_hex(f->identity.class_code, 6));
 	json_object_set_new(o, "bdf", fb_describe_bdf(f->bdf));
-	put_text(o, "state", f->attached ? "in use" : "free");
+	put_text(o, "state", f->attached ? "in-use" : "free");
 	put_text(o, "peer", f->attached ? f->root : "");
 	put_u64(o, "group", f->group);
 	return o;

@@ -30,6 +30,15 @@ static void malformed(struct fb_link_port *p, enum pcie_tlp_error error, enum fb
 		cls == FB_LINK_P ? "posted" : cls == FB_LINK_NP ? "non-posted" : "completion", len, left_out);
 }
 
+/* -vv: each TLP, after it was sent and before it is handed on. */
+static void trace(const struct fb_link_port *p, const char *direction, const struct pcie_tlp *tlp)
+{
+	char text[160];
+
+	if (fb_log_enabled(FB_LOG_TRACE))
+		fb_log(FB_LOG_TRACE, p->name, "%s %s", direction, pcie_tlp_describe(tlp, text, sizeof(text)));
+}
+
 static bool deliver(void *arg, enum fb_link_class cls, const uint8_t *data, size_t len)
 {
 	struct fb_link_port *p = arg;
@@ -47,6 +56,7 @@ static bool deliver(void *arg, enum fb_link_class cls, const uint8_t *data, size
 		return true;
 	}
 	p->rx[tlp.type]++;
+	trace(p, "received", &tlp);
 	p->port.current = (struct fb_port_credit){(enum pcie_fc)cls, (uint32_t)len};
 	done = p->port.user->tlp(p->port.arg, &tlp);
 	return done || p->closed || cls == FB_LINK_CPL;
@@ -122,6 +132,7 @@ static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 	if (err)
 		return err;
 	p->tx[tlp->type]++;
+	trace(p, "sent", tlp);
 	fb_carrier_touch(p);
 	return 0;
 }

@@ -404,7 +404,7 @@ class Running(Case):
         f = self.function("ssd0")
         self.assertTrue(pathlib.Path(f["socket"]).is_socket())
         self.assertEqual(f["peer"], address)
-        self.assertEqual(self.function("ssd0", "box.sock")["state"], "in use")
+        self.assertEqual(self.function("ssd0", "box.sock")["state"], "in-use")
         stats = json.loads(self.ask("root.sock", "stats", "--json"))["functions"][0]
         self.assertGreater(stats["port"]["link"]["tx_tlps"], 0)
         self.assertGreater(sum(stats["port"]["tlp_tx"].values()), 0)
@@ -421,6 +421,11 @@ class Running(Case):
         self.assertEqual(root.stop(), 0)
         self.assertFalse(pathlib.Path(f["socket"]).exists())
         self.wait_state("ssd0", "free", "box.sock")
+
+    def test_each_tlp_is_logged(self):
+        root = self.root("--device", f"nvme,id=ssd0,file={self.image}", "-vv")
+        root.wait_line("ssd0 .*: sent CfgRd0 .*")
+        root.wait_line("ssd0 .*: received CplD .*")
 
     def test_embedded_box(self):
         root = self.root("--device", f"nvme,id=ssd0,file={self.image}")
