@@ -2,7 +2,9 @@
 /*
  * A box with one dmagen function (dmagen.h):
  *
- *	dmagen LISTEN [poll-us [fault]]
+ *	dmagen LISTEN [poll-us [single | FAULT]]
+ *
+ * "single": one TLP a datagram; else a --fault specification.
  */
 #include "dmagen.h"
 
@@ -188,14 +190,17 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc < 2 || argc > 4) {
-		fprintf(stderr, "usage: dmagen LISTEN [poll-us [fault]]\n");
+		fprintf(stderr, "usage: dmagen LISTEN [poll-us [single | FAULT]]\n");
 		return 2;
 	}
 	config.carrier.listen = argv[1];
-	config.carrier.fault = argc > 3 ? argv[3] : NULL;
 	memcpy(config.carrier.self.node, "farbus-dmagen-00", 16);
 	config.carrier.self.incarnation = fb_clock_ns();
 	fb_link_config_default(&config.carrier.link);
+	if (argc > 3 && !strcmp(argv[3], "single"))
+		config.carrier.link.one_tlp_a_datagram = true;
+	else if (argc > 3)
+		config.carrier.fault = argv[3];
 	r = fb_loop_new(&the_loop, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : 0);
 	if (r)
 		return 1;

@@ -45,13 +45,14 @@ def program_json(*argv, ns=None, timeout=120):
 class Path:
     """A dmagen function on a box in net.iobox, offered by a root in net.host."""
 
-    def __init__(self, t, net, poll_us=0, fault=None, args=()):
+    def __init__(self, t, net, poll_us=0, fault=None, single=False):
         port = 4800 + len(t._processes)
         address = f"udp:{net.iobox.addr}:{port}"
         self.net = net
-        self.box = t.start([PROGRAMS / "dmagen", address, poll_us, *([fault] if fault else [])], ns=net.iobox.name)
-        self.root = t.root(net, connect=address,
-                           args=["--poll-us", poll_us, *(["--fault", fault] if fault else []), *args])
+        how = ["--fault", fault] if fault else ["--one-tlp-a-datagram"] if single else []
+        self.box = t.start([PROGRAMS / "dmagen", address, poll_us, *(["single"] if single else how[1:])],
+                           ns=net.iobox.name)
+        self.root = t.root(net, connect=address, args=["--poll-us", poll_us, *how])
         self.socket = self.root.socket("dmagen0")
 
     def run(self, *argv):
@@ -101,7 +102,7 @@ def bench_mmio(t, rows, options):
 def bench_dma(t, rows, options):
     net = t.net()
     path = Path(t, net, options.poll_us)
-    single = Path(t, net, options.poll_us, args=["--one-tlp-a-datagram"])
+    single = Path(t, net, options.poll_us, single=True)
     ops = 20000
     write = Row("dma", "write, 128 KiB operations", "Gb/s", "iperf3 TCP", mark=0.40)
     read = Row("dma", "read, 128 KiB operations", "Gb/s", "iperf3 TCP", mark=0.25)

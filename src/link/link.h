@@ -76,6 +76,7 @@ struct fb_link_config {
 	uint64_t connect_ns;    /* connecting: give up after this; FB_LINK_DEAD, FB_LINK_R_NO_ANSWER */
 	uint64_t min_rto_ns, max_rto_ns;
 	bool go_back_n;         /* reference mode, instead of selective repeat */
+	bool one_tlp_a_datagram;/* as the published systems do; for comparison */
 	uint32_t group;         /* 0: unassigned */
 };
 void fb_link_config_default(struct fb_link_config *config);

@@ -45,7 +45,7 @@ static struct fb_slot *open_slot(const struct fb_slab *slab)
 {
 	struct fb_slot *s;
 
-	if (slab->end == slab->next)
+	if (slab->end == slab->next || slab->end == slab->closed)
 		return NULL;
 	s = fb_slab_slot(slab, slab->end - 1);
 	return s->len < fb_slab_payload_max(slab) ? s : NULL;

@@ -35,6 +35,7 @@ struct fb_slab {
 	uint32_t stride; /* bytes of a slot: the size of a full datagram */
 	uint64_t una, next, end; /* counters; slot i is at i % n */
 	uint64_t pos;    /* stream position after the last byte appended */
+	uint64_t closed; /* the slot before this one is not to grow, full or not */
 };
 
 /* `stride` a multiple of 4. 0 or -ENOMEM. */
@@ -60,6 +61,8 @@ static inline uint32_t fb_slab_payload_max(const struct fb_slab *slab)
 size_t fb_slab_room(const struct fb_slab *slab);
 /* Appends bytes to the stream; the caller has seen to the room. */
 void fb_slab_append(struct fb_slab *slab, const void *bytes, size_t len);
+/* What is appended from here on begins a new datagram. */
+static inline void fb_slab_close(struct fb_slab *slab) { slab->closed = slab->end; }
 /*
  * Cuts all that is not acknowledged anew, into datagrams of `stride` bytes;
  * what had been sent is marked lost. 0 or -ENOMEM (nothing changed).

@@ -39,6 +39,8 @@ static void sent(struct fb_link *link, enum fb_link_class cls, uint32_t record, 
 	fb_credit_sent(&link->credit, cls, record);
 	link->stats.tx_tlps++;
 	link->stats.tx_tlp_bytes += len;
+	if (link->config.one_tlp_a_datagram)
+		fb_slab_close(&link->slab);
 }
 
 static int enqueue(struct fb_link *link, enum fb_link_class cls, uint32_t record, const void *head, size_t head_len,
