@@ -467,6 +467,8 @@ static void model_stats(struct fb_device *dev, void (*put)(void *arg, const char
 	put(arg, "write_bytes", bw);
 	put(arg, "file_operations", n->aio.ops);
 	put(arg, "file_submits", n->aio.submits);
+	put(arg, "writes_at_once", n->aio.at_once);
+	put(arg, "writes_slow", n->aio.slow);
 	put(arg, "in_progress", n->n_busy);
 	put(arg, "buffer_bytes", n->arena.used);
 	put(arg, "buffer_waits", n->buffer_waits);

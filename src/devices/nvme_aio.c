@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { URING_ENTRIES = 256, URING_INFLIGHT = 512 };
@@ -128,6 +130,7 @@ static void uring_close(struct nvme_aio *aio)
 
 static const struct nvme_aio_backend uring_backend = {
 	.name = "io_uring",
+	.writes_at_once = true,
 	.queue = uring_queue,
 	.submit = uring_submit,
 	.reap = uring_reap,
@@ -179,10 +182,77 @@ int nvme_aio_open(struct nvme_aio *aio, enum nvme_aio_choice choice, void *arena
 	return err;
 }
 
+/* ---- Writes made at once ------------------------------------------------------------ */
+
+enum { REST_MS_MIN = 50, RESTS_MAX = 6, GOOD_AGAIN = 10000 };
+
+static uint64_t clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* How often this thread has waited for something of its own accord: being preempted does not count. */
+static long waits(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
+static void write_at_once(struct nvme_aio *aio, struct nvme_aio_op *op, uint64_t before)
+{
+	long waited = waits();
+	ssize_t n = pwrite(op->fd, op->buf, op->len, (off_t)op->offset);
+	uint64_t after;
+
+	op->res = n < 0 ? -errno : (int)n;
+	op->next = NULL;
+	if (!aio->ended)
+		aio->ended_last = &aio->ended;
+	*aio->ended_last = op;
+	aio->ended_last = &op->next;
+	after = clock_ns();
+	if (after - before > NVME_AIO_SLOW_NS && waits() != waited) {
+		aio->slow++;
+		aio->rest_until_ns = after + ((uint64_t)REST_MS_MIN << aio->rests) * 1000000u;
+		if (aio->rests < RESTS_MAX)
+			aio->rests++;
+	} else if (++aio->at_once % GOOD_AGAIN == 0) {
+		aio->rests = 0;
+	}
+}
+
+static unsigned reap_ended(struct nvme_aio *aio, unsigned max)
+{
+	struct nvme_aio_op *op;
+	unsigned n = 0;
+
+	while (n < max && (op = aio->ended)) {
+		aio->ended = op->next;
+		aio->inflight--;
+		n++;
+		op->done(op, op->res);
+	}
+	return n;
+}
+
+/* ---- Every backend ------------------------------------------------------------------ */
+
 void nvme_aio_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
 {
 	aio->inflight++;
 	aio->ops++;
+	if (op->kind == NVME_AIO_WRITE && op->cached && !op->dsync && aio->backend->writes_at_once) {
+		uint64_t now = clock_ns();
+
+		if (now >= aio->rest_until_ns) {
+			write_at_once(aio, op, now);
+			return;
+		}
+	}
 	aio->backend->queue(aio, op);
 }
 
@@ -193,14 +263,19 @@ bool nvme_aio_submit(struct nvme_aio *aio)
 
 unsigned nvme_aio_reap(struct nvme_aio *aio, unsigned max)
 {
-	return aio->inflight ? aio->backend->reap(aio, max) : 0;
+	unsigned n;
+
+	if (!aio->inflight)
+		return 0;
+	n = reap_ended(aio, max);
+	return n + (aio->inflight && n < max ? aio->backend->reap(aio, max - n) : 0);
 }
 
 void nvme_aio_drain(struct nvme_aio *aio)
 {
 	while (aio->inflight) {
 		aio->backend->submit(aio);
-		if (!aio->backend->reap(aio, UINT32_MAX))
+		if (!nvme_aio_reap(aio, UINT32_MAX))
 			aio->backend->wait(aio);
 	}
 }

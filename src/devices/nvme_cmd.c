@@ -267,8 +267,14 @@ void nvme_file_read(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t o
 
 void nvme_file_write(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t offset, bool dsync, nvme_step *step)
 {
-	cmd->op =
-		(struct nvme_aio_op){.kind = NVME_AIO_WRITE, .buf = buf, .len = len, .offset = offset, .dsync = dsync};
+	cmd->op = (struct nvme_aio_op){
+		.kind = NVME_AIO_WRITE,
+		.buf = buf,
+		.len = len,
+		.offset = offset,
+		.dsync = dsync,
+		.cached = !cmd->ns->direct && (len | offset) % 4096 == 0, /* no page has to be read first */
+	};
 	start_op(cmd, cmd->ns, step);
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -52,6 +53,7 @@ static struct counted run_one(struct nvme_aio *aio, struct nvme_aio_op op)
 	nvme_aio_queue(aio, &c.op);
 	while (nvme_aio_submit(aio))
 		;
+	nvme_aio_reap(aio, 100);
 	while (!c.times) {
 		assert_int_equal(poll(&p, 1, 10000), 1); /* the descriptor tells */
 		nvme_aio_reap(aio, 100);
@@ -137,11 +139,74 @@ static void test_threads(void **state)
 	each(NVME_AIO_THREADS);
 }
 
+/* A disk that makes writers wait: linked with --wrap=pwrite64. */
+static unsigned slow_writes;
+
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
+ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
+
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
+{
+	struct timespec t = {0, 3 * NVME_AIO_SLOW_NS};
+
+	if (slow_writes) {
+		slow_writes--;
+		nanosleep(&t, NULL);
+	}
+	return __real_pwrite64(fd, buf, len, offset);
+}
+
+/* Cached writes are made at once, but told of by reap() only; a slow one sends the next to the kernel's threads. */
+static void test_at_once(void **state)
+{
+	static uint8_t buf[4096];
+	struct counted c[10];
+	struct nvme_aio aio;
+	char path[32];
+	int fd = temp_file(path, 1 << 20);
+	uint8_t byte;
+
+	assert_int_equal(nvme_aio_open(&aio, NVME_AIO_URING, NULL, 0, false), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		c[i] = (struct counted){.op = {.kind = NVME_AIO_WRITE, .fd = fd, .buf = buf, .len = 4096,
+					       .offset = i * 4096, .cached = true, .done = ended}};
+		buf[0] = (uint8_t)(i + 1);
+		slow_writes = i == 4;
+		nvme_aio_queue(&aio, &c[i].op);
+		assert_int_equal(c[i].times, 0);
+		assert_int_equal(pread(fd, &byte, 1, i * 4096), 1);
+		assert_int_equal(byte, i <= 4 ? i + 1 : 0); /* later ones are not submitted yet */
+	}
+	assert_int_equal(aio.at_once, 4);
+	assert_int_equal(aio.slow, 1);
+	assert_int_equal(nvme_aio_reap(&aio, 3), 3);
+	assert_int_equal(c[2].times, 1);
+	assert_int_equal(c[3].times, 0);
+	nvme_aio_drain(&aio);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(c[i].times, 1);
+		assert_int_equal(c[i].res, 4096);
+	}
+	/* When the rest is over they are made at once again; a second slow one makes the rest longer. */
+	aio.rest_until_ns = 0;
+	slow_writes = 1;
+	assert_int_equal(run_one(&aio, c[0].op).res, 4096);
+	assert_int_equal(aio.slow, 2);
+	assert_int_equal(aio.rests, 2);
+	/* Errors are told like all others. */
+	aio.rest_until_ns = 0;
+	c[0].op.fd = -1;
+	assert_int_equal(run_one(&aio, c[0].op).res, -EBADF);
+	nvme_aio_close(&aio);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_uring),
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
