@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,19 +32,26 @@ static int fail(char **error, int err, const char *fmt, ...)
 	return err;
 }
 
-static int connect_to(const char *path)
+/* wait_ns 0: -EAGAIN at once when the daemon's queue is full. The descriptor never blocks afterwards. */
+static int connect_to(const char *path, uint64_t wait_ns)
 {
+	struct timeval wait = {(time_t)(wait_ns / 1000000000), (suseconds_t)(wait_ns % 1000000000 / 1000) + 1};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd, err;
+	int fd, err = 0;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(addr.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (wait_ns ? 0 : SOCK_NONBLOCK), 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+	if (wait_ns)
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		err = errno == EAGAIN && wait_ns ? -ETIMEDOUT : -errno;
+	else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
 		err = -errno;
+	if (err) {
 		close(fd);
 		return err;
 	}
@@ -205,7 +213,7 @@ int fb_control_ask(const char *path, const json_t *request, uint64_t timeout_ns,
 	size_t len;
 	int err;
 
-	in.fd = connect_to(path);
+	in.fd = connect_to(path, timeout_ns);
 	if (in.fd < 0)
 		return fail(error, in.fd, "%s: %s", path,
 			    in.fd == -ECONNREFUSED ? "no daemon listens there" : strerror(-in.fd));
@@ -249,7 +257,7 @@ static void look_in(const char *dir, char **list, unsigned *n)
 		int fd;
 
 		if (*n < SOCKETS_MAX && asprintf(&path, "%s/%s", dir, names[i]->d_name) > 0) {
-			fd = connect_to(path);
+			fd = connect_to(path, 0);
 			if (fd >= 0)
 				close(fd);
 			if (fd == -ECONNREFUSED) /* its daemon was killed */

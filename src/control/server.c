@@ -339,7 +339,7 @@ static int listen_at(struct fb_control *control, int fd)
 	}
 	/* The mode of the descriptor is what bind() gives the file: no moment in which it is open to others. */
 	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&control->addr, sizeof(control->addr)) < 0 ||
-	    listen(fd, 16) < 0 || lstat(path, &st) < 0) {
+	    listen(fd, FB_CONTROL_CLIENTS_MAX) < 0 || lstat(path, &st) < 0) {
 		err = -errno;
 		fb_error("control", "%s: %s", path, strerror(-err));
 	} else {

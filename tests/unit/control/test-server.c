@@ -264,7 +264,7 @@ static void client_that_only_listens(void **state)
 /* More clients than there is room for: the idle ones give way, the new one is served. */
 static void *crowd(void *arg)
 {
-	int fds[FB_CONTROL_CLIENTS_MAX + 8];
+	int fds[3 * FB_CONTROL_CLIENTS_MAX]; /* more than wait in the socket's queue, too */
 
 	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		fds[i] = raw_client();
