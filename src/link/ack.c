@@ -235,6 +235,9 @@ bool fb_ack_rx(struct fb_link *link, uint64_t now, const struct fb_ack *ack)
 	if (slab->una == slab->next) {
 		link->rto_at = FB_NEVER;
 		link->rack_at = FB_NEVER;
+		/* Nothing is left: begin at the first slot, whose memory the caches know. */
+		if (slab->next == slab->end)
+			slab->una = slab->next = slab->end = link->lost_hint = 0;
 	} else if (passed || n) {
 		fb_ack_detect(link, now);
 	}

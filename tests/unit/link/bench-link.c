@@ -8,11 +8,12 @@
 #include "link/crc32c.h"
 #include "link/link.h"
 
+/* Of this process: other work on the machine counts as little as it can. */
 static uint64_t clock_ns(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
