@@ -215,14 +215,18 @@ struct atomic {
 };
 
 #if defined(__x86_64__)
-__attribute__((target("cx16"))) static void cas_128(struct atomic *a)
+/* By hand: gcc and clang offer it only for a whole file built with -mcx16, or as a call into libatomic. */
+static void cas_128(struct atomic *a)
 {
-	unsigned __int128 compare, swap, old;
+	uint64_t old[2], swap[2];
 
-	memcpy(&compare, a->operand, 16);
-	memcpy(&swap, a->operand + 16, 16);
-	old = __sync_val_compare_and_swap((unsigned __int128 *)(void *)a->at, compare, swap);
-	memcpy(a->old, &old, 16);
+	memcpy(old, a->operand, 16); /* becomes what was there if it differs */
+	memcpy(swap, a->operand + 16, 16);
+	__asm__ volatile("lock cmpxchg16b %0"
+			 : "+m"(*(unsigned __int128 *)(void *)a->at), "+a"(old[0]), "+d"(old[1])
+			 : "b"(swap[0]), "c"(swap[1])
+			 : "cc", "memory");
+	memcpy(a->old, old, 16);
 }
 enum { HAVE_CAS_128 = 1 };
 #else

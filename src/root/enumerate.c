@@ -254,5 +254,6 @@ void fb_reprogram(struct fb_root_function *f)
 void fb_sequence_stop(struct fb_root_function *f)
 {
 	fb_timer_cancel(&f->seq.retry);
+	fb_rq_cancel(&f->rq, &f->seq.access); /* it may be wanted again before this round is over */
 	f->seq.running = f->seq.again = false;
 }

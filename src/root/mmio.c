@@ -294,7 +294,7 @@ static int parse_region(const struct fb_root_function *f, struct fb_reader *rd, 
 	r->offset = fb_rd_le64(rd);
 	r->region = fb_rd_le32(rd);
 	r->count = fb_rd_le32(rd);
-	if (!fb_rd_ok(rd) || r->region >= VFIO_REGIONS)
+	if (!fb_rd_ok(rd) || fb_region_size(f, r->region) == 0)
 		return EINVAL;
 	if (r->count > FB_VU_MAX_XFER)
 		return E2BIG;

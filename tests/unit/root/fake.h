@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * For the tests of src/root: a scripted function behind a port that is no
- * network, and a vfio-user client on a socketpair. One loop drives all.
+ * network, and a vfio-user client on a socketpair. One loop drives all. One
+ * fake at a time.
  */
 #ifndef FARBUS_TESTS_ROOT_FAKE_H
 #define FARBUS_TESTS_ROOT_FAKE_H

@@ -325,6 +325,9 @@ static void test_mmio_bounds(void **state)
 	assert_int_equal(client_call(&c, VFIO_USER_REGION_READ, b, 12, NULL, 0), EINVAL);
 	assert_int_equal(k.n_log, 0);
 	assert_int_equal(client_read(&c, 0, 0, b, 0), 0); /* nothing is nothing */
+	assert_int_equal(client_read(&c, 6, 0, b, 0), EINVAL); /* but not where there is nothing */
+	assert_int_equal(client_read(&c, 8, 0, b, 0), EINVAL);
+	assert_int_equal(client_write(&c, 8, 0, b, 0, false), EINVAL);
 }
 
 static void test_posted_write_waits_for_nothing(void **state)
