@@ -85,7 +85,7 @@ static int mmio_write(struct vuc *c, unsigned count)
 static int enable_msi(struct vuc *c, int eventfd)
 {
 	uint8_t at;
-	uint16_t control;
+	uint16_t control = 0;
 	int r = vuc_read(c, VUC_CONFIG_REGION, 0x34, &at, 1);
 
 	for (unsigned i = 0; !r && at >= 0x40 && i < 48; i++) {

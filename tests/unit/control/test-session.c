@@ -192,7 +192,7 @@ static void half_sent(void **state)
 	n = fb_control_session_out(s, &out);
 	fb_control_session_sent(s, 5);
 	assert_int_equal(fb_control_session_out(s, &out), n - 5);
-	assert_memory_equal(out, WORLD + 5, n - 5);
+	assert_memory_equal(out, &WORLD[5], n - 5);
 }
 
 int main(void)
