@@ -442,6 +442,7 @@ void fb_qmp_free(struct fb_qmp *q)
 {
 	if (!q)
 		return;
+	q->state = QMP_WAITING;
 	fb_timer_cancel(&q->timer);
 	if (q->watch.loop) {
 		int fd = q->watch.fd;
@@ -453,6 +454,8 @@ void fb_qmp_free(struct fb_qmp *q)
 		struct pending *p = q->first;
 
 		q->first = p->next;
+		if (p->done)
+			p->done(p->arg, NULL, NULL, "the connection to QEMU was closed");
 		free(p);
 	}
 	free(q->in);

@@ -309,7 +309,8 @@ void fb_rq_start(struct fb_requester *rq, struct fb_access *a, uint64_t deadline
 {
 	a->cursor = a->outstanding = 0;
 	a->status = 0;
-	a->posted_before = rq->posted_in;
+	/* The writes that came since the hold wait for its end, so what it is held for does not wait for them. */
+	a->posted_before = a->urgent && rq->held ? rq->posted_limit : rq->posted_in;
 	/* Without a session it ends in the next round: done() never comes from inside this call, nor from one another. */
 	a->deadline_ns = rq->port ? deadline_ns : fb_loop_now(rq->loop) + 1;
 	for (unsigned i = 0; a->kind == FB_ACCESS_OPS && i < a->n_ops; i++) {
