@@ -315,7 +315,7 @@ static void flush(struct fb_flush *f)
 			fb_link_close(p->link, p->reason, p->text, now);
 		if (p->link && !drain(p, now)) {
 			fb_carrier_touch(p);
-		} else if (p->closed) {
+		} else if (p->closed && !p->dirty) { /* closed just now, in writable() or down(): the next flush says goodbye */
 			fb_link_port_free(p);
 			p = NULL;
 		} else if (p->down_told) {

@@ -196,6 +196,30 @@ static void test_closed_inside_callbacks(void **state)
 	}
 }
 
+/* writable() comes from inside the flush that sends: a port closed there still says why, and is freed once. */
+static void test_closed_inside_writable(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct world *w = world_new();
+		struct end *ends = w->ends[0], *victim = &ends[i & 1], *other = &ends[!(i & 1)];
+
+		w->root_config.link.send_queue = w->box_config.link.send_queue = 8192;
+		world_open(w, i & 2 ? "udp:127.0.0.1:0" : "loopback:box", false);
+		world_connect(w, 0);
+		world_wait(w, ends[0].ups && ends[1].port);
+		other->close_in_down = victim->close_in_writable = true;
+		while (!other->downs) {
+			world_pump(victim, other, 100000, 10000);
+			world_round(w);
+		}
+		assert_null(victim->port);
+		assert_int_equal(victim->downs, 0);
+		assert_int_equal(other->reason, FB_LINK_R_REMOVED);
+		assert_string_equal(other->text, "closed inside writable()");
+		world_close(w);
+	}
+}
+
 /* The root stands still: the box gives it up after the hold time, and the root learns when it wakes. */
 static void test_peer_disappears(void **state)
 {
@@ -374,6 +398,7 @@ int main(void)
 		cmocka_unit_test(test_takeover),
 		cmocka_unit_test(test_close_tells_the_peer),
 		cmocka_unit_test(test_closed_inside_callbacks),
+		cmocka_unit_test(test_closed_inside_writable),
 		cmocka_unit_test(test_peer_disappears),
 		cmocka_unit_test(test_restarted_box),
 		cmocka_unit_test(test_no_answer),

@@ -38,7 +38,7 @@ struct end {
 	struct fb_port_credit held[HOLD_MAX];
 	unsigned n_held;
 	uint64_t close_at;    /* rx count at which the port is closed inside tlp(); 0: never */
-	bool close_in_down, close_in_up;
+	bool close_in_down, close_in_up, close_in_writable;
 	struct fb_carrier *close_carrier; /* closed inside tlp() */
 };
 
@@ -180,7 +180,13 @@ static inline void world_on_down(void *arg, int reason, const char *text)
 
 static inline void world_on_writable(void *arg, enum pcie_fc cls)
 {
-	((struct end *)arg)->blocked[cls] = false;
+	struct end *e = arg;
+
+	e->blocked[cls] = false;
+	if (e->close_in_writable) {
+		fb_port_close(e->port, FB_LINK_R_REMOVED, "closed inside writable()");
+		e->port = NULL;
+	}
 }
 
 static const struct fb_port_user world_user = {world_on_tlp, world_on_up, world_on_down, world_on_writable};
