@@ -75,12 +75,6 @@ static void complete(unsigned which)
 	fb_rq_completion(&rq, &cpl);
 }
 
-static void room(enum pcie_fc cls)
-{
-	no_room[cls] = false;
-	fb_rq_writable(&rq, cls);
-}
-
 static void write_at(uint64_t address)
 {
 	assert_int_equal(fb_rq_write(&rq, address, "abcd", 4), 0);
