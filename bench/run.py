@@ -166,7 +166,7 @@ def bench_fio(t, rows, options):
              "--bind", net.iobox.addr, "--port", 10809, "--format", "raw", images["nbd"]], name="nbd", ns=net.iobox.name)
     wait_for(lambda: b":2A39" in subprocess.run(["ip", "netns", "exec", net.iobox.name, "cat", "/proc/net/tcp"],
                                                capture_output=True).stdout, 10, "qemu-nbd to listen")
-    t.box(net, f"nvme,id=ssd0,file={images['farbus']}", args=["--poll-us", options.poll_us])
+    t.box(net, f"nvme,id=ssd0,file={images['farbus']},direct=on", args=["--poll-us", options.poll_us])
     vm = t.vm(net=net, modules=("nvme", "virtio_blk"),
               drives=[f"if=none,id=local,format=raw,cache=none,aio=io_uring,file={images['local']}",
                       f"if=none,id=nbd,format=raw,cache=none,file=nbd://{net.iobox.addr}:10809"],
