@@ -214,8 +214,8 @@ void nvme_file_allocate(struct nvme_cmd *cmd, int mode, uint64_t offset, uint64_
  * command itself when PRPs or SGLs are wrong.
  */
 void nvme_map(struct nvme_cmd *cmd, uint32_t len, nvme_step *step);
-/* buf to guest memory. No step: complete the command next, the order holds. */
-void nvme_to_host(struct nvme_cmd *cmd, const uint8_t *buf);
+/* buf to guest memory. No step: complete the command next with what this returns, the order holds. */
+uint16_t nvme_to_host(struct nvme_cmd *cmd, const uint8_t *buf);
 /* Guest memory to buf; then step(cmd, 0). Completes the command itself on error. */
 void nvme_from_host(struct nvme_cmd *cmd, uint8_t *buf, nvme_step *step);
 /* The answer of a command that gives data: fill() writes into `len` zeroed bytes; then maps, sends, completes. */

@@ -337,10 +337,11 @@ static void dma_ended(void *arg, int status)
 		cmd->dma_step(cmd, 0);
 }
 
-void nvme_to_host(struct nvme_cmd *cmd, const uint8_t *buf)
+uint16_t nvme_to_host(struct nvme_cmd *cmd, const uint8_t *buf)
 {
 	unsigned from = 0;
 	size_t at = 0;
+	int err = 0;
 
 	cmd->dma_step = NULL;
 	while (from < cmd->n_segs) {
@@ -355,14 +356,16 @@ void nvme_to_host(struct nvme_cmd *cmd, const uint8_t *buf)
 			len += cmd->segs[to++].len;
 		cmd->dma_left++;
 		nvme_cmd_hold(cmd);
-		if (fb_dma_writev(cmd->n->dev, cmd->segs + from, to - from, buf + at, dma_ended, cmd)) {
-			/* Bus mastering is off or the root is gone: the completion entry will not arrive either. */
+		err = fb_dma_writev(cmd->n->dev, cmd->segs + from, to - from, buf + at, dma_ended, cmd);
+		if (err) {
 			cmd->dma_left--;
 			nvme_cmd_release(cmd);
+			break;
 		}
 		at += len;
 		from = to;
 	}
+	return err ? NVME_SC_DATA_TRANSFER_ERROR : NVME_SC_SUCCESS;
 }
 
 void nvme_from_host(struct nvme_cmd *cmd, uint8_t *buf, nvme_step *step)
@@ -382,8 +385,7 @@ void nvme_from_host(struct nvme_cmd *cmd, uint8_t *buf, nvme_step *step)
 
 static void reply_mapped(struct nvme_cmd *cmd, int res)
 {
-	nvme_to_host(cmd, cmd->buf);
-	nvme_complete(cmd, NVME_SC_SUCCESS);
+	nvme_complete(cmd, nvme_to_host(cmd, cmd->buf));
 }
 
 static void reply_buffered(struct nvme_cmd *cmd, int res)

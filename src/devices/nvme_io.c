@@ -61,8 +61,7 @@ static void read_parts(struct nvme_cmd *cmd)
 		return;
 	cmd->ns->reads++;
 	cmd->ns->bytes_read += cmd->len;
-	nvme_to_host(cmd, cmd->buf);
-	nvme_complete(cmd, NVME_SC_SUCCESS);
+	nvme_complete(cmd, nvme_to_host(cmd, cmd->buf));
 }
 
 static void read_mapped(struct nvme_cmd *cmd, int res)

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "inject.h"
 #include "nvme_host.h"
 
 enum { IMAGE = 4 << 20 };
@@ -311,6 +312,7 @@ static void test_bit_bucket(void **state)
 /* Reads that fail on the way: the command fails, the next works, nothing is left over. */
 static void test_dma_errors(void **state)
 {
+	struct inject inj;
 	struct host h;
 	uint64_t buf, list;
 	static const int errors[] = {-EIO, -ETIMEDOUT, -EFAULT};
@@ -333,6 +335,16 @@ static void test_dma_errors(void **state)
 		assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 128, buf, list)), 0);
 		check(&h, buf, 0, 65536);
 	}
+	/* The runtime has no room for the data's write: a success would be a lie. */
+	inject_into(&inj, &h.n->aio);
+	inj.hold = true;
+	host_put(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 8, buf, 0));
+	host_ring(&h, 1);
+	fake_settle(h.dev);
+	h.dev->refuse_dma = 1;
+	inject_release(&inj);
+	assert_int_equal(SC(host_wait(&h, 1).status), NVME_SC_DATA_TRANSFER_ERROR);
+	assert_int_equal(h.dev->refuse_dma, 0);
 	fake_settle(h.dev);
 	assert_int_equal(h.n->arena.used, 0);
 	assert_int_equal(h.n->n_async, 0);
