@@ -258,6 +258,14 @@ void nvme_format(struct nvme_cmd *cmd)
 		nvme_complete(cmd, NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR);
 		return;
 	}
+	/* Blocks that the file is no multiple of would cost its last bytes, and the box its next start (nvme_ns.c). */
+	for (unsigned i = 0; i < n->n_ns; i++) {
+		if (n->ns[i].nsid && (nsid == UINT32_MAX || nsid == n->ns[i].nsid) && cdw10 & 15 &&
+		    n->ns[i].bytes % 4096) {
+			nvme_refuse(cmd, NVME_SC_INVALID_FORMAT, 40);
+			return;
+		}
+	}
 	for (unsigned i = 0; i < n->n_ns; i++) {
 		if (n->ns[i].nsid && (nsid == UINT32_MAX || nsid == n->ns[i].nsid))
 			n->ns[i].formatting = true;

@@ -613,6 +613,7 @@ static void test_format(void **state)
 	host_ring(&h, 0);
 	fake_settle(h.dev);
 	assert_false(host_take(&h, 0, &cqe));
+	assert_int_equal(inj.seen[NVME_AIO_FALLOCATE], 0); /* not even begun */
 	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 8, buf, 0)), NVME_SC_FORMAT_IN_PROGRESS);
 	assert_int_equal(host_status(&h, 0, format(1, 0)), NVME_SC_FORMAT_IN_PROGRESS);
 	inject_release(&inj);
@@ -651,6 +652,14 @@ static void test_format(void **state)
 
 	host_start(&h, 1 << 20, "readonly=on", 0, 0);
 	assert_int_equal(host_status(&h, 0, format(1, 1)), NVME_SC_NS_WRITE_PROTECTED);
+	host_close(&h);
+
+	/* A file of 512-byte blocks that is no multiple of 4 KiB cannot take those: the box would not open it again. */
+	host_start(&h, (1 << 20) + 512, "", 0, 0);
+	assert_int_equal(host_status(&h, 0, format(1, 1)), NVME_SC_INVALID_FORMAT);
+	assert_int_equal(host_status(&h, 0, format(UINT32_MAX, 1)), NVME_SC_INVALID_FORMAT);
+	assert_int_equal(host_status(&h, 0, format(1, 0)), 0);
+	assert_int_equal(h.n->ns[0].lbads, 9);
 	host_close(&h);
 }
 
