@@ -130,7 +130,7 @@ int daemon_init(struct daemon *d, const char *role, const struct daemon_options 
 	d->arg = arg;
 	d->signals.ready = signal_came;
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write (a full disk for the guest), not the end */
+	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write, not the end of the box */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);

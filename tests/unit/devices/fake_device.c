@@ -546,7 +546,7 @@ void fake_settle(struct fb_device *dev)
 	unsigned quiet = 0;
 
 	while (quiet < 5) {
-		if (fake_round(dev)) {
+		if (fake_round(dev) || (dev->busy && dev->busy(dev))) {
 			quiet = 0;
 		} else {
 			quiet++;

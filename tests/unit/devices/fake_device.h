@@ -35,6 +35,7 @@ struct fb_device {
 	enum fb_irq_mode irq_mode; /* FB_IRQ_MSIX */
 	uint64_t clock_offset;
 	unsigned refuse_dma; /* the next so many calls return -ENOMEM */
+	bool (*busy)(struct fb_device *dev); /* has the model something under way that will end by itself? */
 
 	/* What it looks at. */
 	unsigned irqs[FAKE_VECTORS];
@@ -66,7 +67,7 @@ void fake_free(struct fb_device *dev);
 bool fake_round(struct fb_device *dev);
 /* Rounds until cond(arg), at most 10 s: false if it never came true. */
 bool fake_until(struct fb_device *dev, bool (*cond)(void *arg), void *arg);
-/* Rounds until nothing happens any more for a while and nothing is outstanding. */
+/* Rounds until nothing happens any more for a while, and busy() says no. */
 void fake_settle(struct fb_device *dev);
 void fake_advance(struct fb_device *dev, uint64_t ns);
 /* As the runtime: cancels DMA, then the model's reset(). */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nvme_host.h"
 
+#include "inject.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +13,19 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* File operations that a test does not hold back. */
+static bool busy(struct fb_device *dev)
+{
+	const struct nvme *n = dev->state;
+	const struct inject *inj = n->aio.priv;
+
+	if (!dev->model || !n->aio.backend)
+		return false;
+	if (!strcmp(n->aio.backend->name, "inject"))
+		return inj->first || inj->inner.inflight;
+	return n->aio.inflight > 0;
+}
 
 void host_open(struct host *h, uint64_t size, const char *options)
 {
@@ -26,6 +41,7 @@ void host_open(struct host *h, uint64_t size, const char *options)
 	if (fake_new(&h->dev, &nvme_model, h->options, HOST_MEM))
 		fail_msg("%s", h->dev->errors);
 	h->n = h->dev->state;
+	h->dev->busy = busy;
 	h->next = 0x10000;
 }
 

@@ -32,7 +32,7 @@ struct host {
 
 #define SC(status) ((uint16_t)((status) & 0x7ff)) /* SCT and SC, without M and DNR */
 
-/* An image of `size` bytes in a temporary file, and a device on it: options are added to "file=…". Ready to enable. */
+/* An image of `size` bytes in a temporary file, and a device on it: options are added to "file=…". Not enabled. */
 void host_open(struct host *h, uint64_t size, const char *options);
 /* As above, with admin queues and `pairs` I/O queue pairs of `entries`. */
 void host_start(struct host *h, uint64_t size, const char *options, unsigned pairs, unsigned entries);
