@@ -30,6 +30,7 @@ static void fifo_init(struct fb_rq_fifo *f)
 {
 	f->head = NULL;
 	f->tail = &f->head;
+	f->barriers = 0;
 }
 
 static void fifo_put(struct fb_rq_fifo *f, struct fb_access *a)
@@ -37,12 +38,14 @@ static void fifo_put(struct fb_rq_fifo *f, struct fb_access *a)
 	a->next_send = NULL;
 	*f->tail = a;
 	f->tail = &a->next_send;
+	f->barriers += a->barrier;
 	a->unsent = true;
 }
 
 static void fifo_pop(struct fb_rq_fifo *f)
 {
 	f->head->unsent = false;
+	f->barriers -= f->head->barrier;
 	f->head = f->head->next_send;
 	if (!f->head)
 		f->tail = &f->head;
@@ -56,6 +59,7 @@ static void fifo_remove(struct fb_rq_fifo *f, struct fb_access *a)
 		*p = a->next_send;
 		if (!*p)
 			f->tail = p;
+		f->barriers -= a->barrier;
 		a->unsent = false;
 		return;
 	}
@@ -265,10 +269,23 @@ static int send_write(struct fb_requester *rq, uint64_t address, const uint8_t *
 	return fb_port_send(rq->port, &tlp);
 }
 
+/* May the next posted write leave? Not past a barrier, be it on its way or still waiting here. */
+static bool posted_may_leave(const struct fb_requester *rq)
+{
+	if (rq->barriers || rq->p_full || rq->posted_out >= rq->posted_limit)
+		return false;
+	if (rq->fifo.barriers == 0)
+		return true;
+	for (const struct fb_access *a = rq->fifo.head; a; a = a->next_send) {
+		if (a->barrier)
+			return rq->posted_out < a->posted_before;
+	}
+	return true;
+}
+
 static void pump_posted(struct fb_requester *rq)
 {
-	while (rq->posted_start < rq->posted_end && rq->barriers == 0 && !rq->p_full &&
-	       rq->posted_out < rq->posted_limit) {
+	while (rq->posted_start < rq->posted_end && posted_may_leave(rq)) {
 		const uint8_t *p = rq->posted + rq->posted_start;
 		uint32_t len = fb_get_le32(p + 8);
 
@@ -377,8 +394,7 @@ int fb_rq_write(struct fb_requester *rq, uint64_t address, const void *data, uin
 		uint32_t n = pcie_split_request(address, len, rq->mps);
 		int err;
 
-		if (rq->posted_start == rq->posted_end && rq->barriers == 0 && !rq->p_full &&
-		    rq->posted_out < rq->posted_limit) {
+		if (rq->posted_start == rq->posted_end && posted_may_leave(rq)) {
 			err = send_write(rq, address, p, n);
 			if (err != -EAGAIN) {
 				rq->posted_in++;

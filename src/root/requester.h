@@ -45,7 +45,7 @@ struct fb_access {
 	uint32_t len;
 	uint8_t *buf;
 	bool urgent;  /* goes ahead while fb_rq_hold() keeps the others back */
-	bool barrier; /* no posted write leaves before it completed */
+	bool barrier; /* no posted write that comes after it leaves before it completed */
 	/*
 	 * Called once, never from inside the call that started it. status 0;
 	 * -EIO: some of it completed with an error (those bytes are all ones);
@@ -72,6 +72,7 @@ struct fb_rq_tag {
 
 struct fb_rq_fifo {
 	struct fb_access *head, **tail;
+	unsigned barriers; /* in it */
 };
 
 struct fb_rq_stats {

@@ -75,6 +75,12 @@ static void complete(unsigned which)
 	fb_rq_completion(&rq, &cpl);
 }
 
+static void room(enum pcie_fc cls)
+{
+	no_room[cls] = false;
+	fb_rq_writable(&rq, cls);
+}
+
 static void write_at(uint64_t address)
 {
 	assert_int_equal(fb_rq_write(&rq, address, "abcd", 4), 0);
@@ -103,10 +109,64 @@ static void test_write_during_reset(void **state)
 	assert_int_equal(sent[2].type, PCIE_TLP_MWR);
 }
 
+/* A configuration write that has to wait is not passed by what was written after it, only by what was before. */
+static void test_write_behind_a_waiting_barrier(void **state)
+{
+	struct fb_access command, other;
+	struct fb_op a, b;
+
+	no_room[PCIE_FC_NP] = no_room[PCIE_FC_P] = true;
+	start(&other, &b, false, false);
+	write_at(0x1000);
+	start(&command, &a, true, false);
+	write_at(0x2000);
+	room(PCIE_FC_P);
+	assert_int_equal(n_sent, 1);
+	assert_int_equal(sent[0].address, 0x1000);
+	room(PCIE_FC_NP); /* both leave; the barrier is on its way, not through */
+	assert_int_equal(n_sent, 3);
+	write_at(0x3000);
+	assert_int_equal(n_sent, 3);
+	complete(2);
+	assert_int_equal(n_done, 1);
+	assert_int_equal(n_sent, 5);
+	assert_int_equal(sent[3].address, 0x2000);
+	assert_int_equal(sent[4].address, 0x3000);
+	/* one that never left holds nobody up when it is over */
+	no_room[PCIE_FC_NP] = true;
+	start(&command, &a, true, false);
+	write_at(0x4000);
+	assert_int_equal(n_sent, 5);
+	fb_rq_cancel(&rq, &command);
+	room(PCIE_FC_P);
+	assert_int_equal(n_sent, 6);
+}
+
+/* The same when a reset has kept both back. */
+static void test_barrier_after_reset(void **state)
+{
+	struct fb_access reset, command;
+	struct fb_op a, b;
+
+	fb_rq_hold(&rq, true);
+	start(&reset, &a, true, true);
+	start(&command, &b, true, false);
+	write_at(0x1000);
+	complete(0);
+	fb_rq_hold(&rq, false);
+	assert_int_equal(n_sent, 2);
+	assert_int_equal(sent[1].type, PCIE_TLP_CFGWR0);
+	complete(1);
+	assert_int_equal(n_sent, 3);
+	assert_int_equal(sent[2].type, PCIE_TLP_MWR);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_write_during_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write_behind_a_waiting_barrier, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_barrier_after_reset, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("requester", tests, NULL, NULL);
