@@ -437,7 +437,7 @@ static void rx_hello(struct fb_carrier *c, const struct fb_net_addr *from, const
 	}
 	old = find_hello(c, h);
 	if (old && old->remote_session == h->session) {
-		fb_link_rx(old->link, fb_loop_now(c->loop), data, len);
+		fb_link_rx(old->link, fb_clock_ns(), data, len);
 		fb_carrier_touch(old);
 		return;
 	}
@@ -489,7 +489,11 @@ static void rx_session(struct fb_carrier *c, const struct fb_net_addr *from, uin
 	}
 	if (p->closed)
 		return; /* its CLOSE leaves at the end of this round, with the reason */
-	fb_link_rx(p->link, fb_loop_now(c->loop), data, len);
+	/*
+	 * The clock, not the round's beginning: sending times are the clock's too, and a round trip between the two
+	 * would be short by what the round had done before, down to nothing on a busy core.
+	 */
+	fb_link_rx(p->link, fb_clock_ns(), data, len);
 	fb_carrier_touch(p);
 	fb_link_port_announce(p);
 }

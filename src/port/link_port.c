@@ -174,7 +174,7 @@ static void timer_due(struct fb_timer *t)
 	if (p->closed || !p->link)
 		return;
 	fb_carrier_enter(c);
-	fb_link_timeout(p->link, fb_loop_now(c->loop));
+	fb_link_timeout(p->link, fb_clock_ns()); /* a link's time never goes back, and rx and tx have the clock's */
 	fb_carrier_touch(p);
 	fb_link_port_announce(p);
 	fb_carrier_leave(c);
