@@ -16,6 +16,7 @@
 #include "root/dma_map.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -120,10 +121,15 @@ static const char *map_file(struct fb_dma_region *r, int fd, uint64_t offset)
 	struct stat st;
 	void *p;
 
+	/*
+	 * Only files of memory have seals. An access to any other may wait for its
+	 * file system, for ever if that is the client's own (FUSE), and so may a
+	 * mere fstat(): the whole root would stand still.
+	 */
+	if (fcntl(fd, F_GET_SEALS) < 0)
+		return "its file descriptor is not of memory (memfd, tmpfs, hugetlbfs)";
 	if (fstat(fd, &st) < 0)
 		return "its file descriptor cannot be examined";
-	if (!S_ISREG(st.st_mode))
-		return "its file descriptor is not a memory file";
 	if (st.st_size < 0 || offset > (uint64_t)st.st_size || r->size > (uint64_t)st.st_size - offset)
 		return "its file is shorter than the region";
 	if (r->size > SIZE_MAX - skip)

@@ -36,7 +36,8 @@ enum { FB_DMA_MAP_MAX = 65535 }; /* the protocol's default for max_dma_maps */
 
 /*
  * Adds [iova, iova + size). fd -1: without a file; else the region is mapped
- * from it (the descriptor stays the caller's). A file that cannot be mapped, or
+ * from it (the descriptor stays the caller's). A file that is not of memory (a
+ * client's file system could let us wait for ever), that cannot be mapped, or
  * that is shorter than the region, leaves a region without one: *why then says so
  * (static text), else it is NULL.
  * 0; -EINVAL: empty, overflowing, unknown flags; -EEXIST: overlaps;

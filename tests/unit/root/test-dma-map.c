@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+#include <linux/magic.h>
 
 #include "root/dma_map.h"
 
@@ -44,6 +46,36 @@ static void test_edges(void **state)
 	assert_int_equal(fb_dma_map_check(&m, 8, 16, FB_DMA_READABLE, &messages), 0);
 	assert_int_equal(fb_dma_map_check(&m, 8, 16, FB_DMA_WRITABLE, &messages), -EACCES);
 	assert_int_equal(fb_dma_map_check(&m, 24, 9, FB_DMA_READABLE, &messages), -EFAULT);
+	fb_dma_map_clear(&m);
+}
+
+/* A file of a file system that may let us wait is not mapped; what lies in memory is. */
+static void test_only_memory(void **state)
+{
+	static const struct {
+		const char *path;
+		bool memory;
+	} files[] = {{"/proc/self/status", false}, {"/proc/self/exe", false}, {"/dev/shm", true}};
+	struct fb_dma_map m = {0};
+	const char *why;
+
+	for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		int fd = open(files[i].path, files[i].memory ? O_RDWR | O_TMPFILE | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0600);
+		struct statfs fs;
+
+		/* The test itself may run from a tmpfs, and there need be none at /dev/shm. */
+		if (fd < 0 || fstatfs(fd, &fs) < 0 || (fs.f_type == TMPFS_MAGIC) != files[i].memory) {
+			print_message("%s is not what this test needs: left out\n", files[i].path);
+			if (fd >= 0)
+				close(fd);
+			continue;
+		}
+		assert_true(!files[i].memory || ftruncate(fd, 4096) == 0);
+		assert_int_equal(fb_dma_map_add(&m, i * 4096, 4096, FB_DMA_READABLE, fd, 0, &why), 0);
+		assert_true((why == NULL) == files[i].memory);
+		assert_true((fb_dma_map_find(&m, i * 4096)->host != NULL) == files[i].memory);
+		close(fd);
+	}
 	fb_dma_map_clear(&m);
 }
 
@@ -175,6 +207,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_edges),
 		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_only_memory),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_guard),
 	};
