@@ -114,7 +114,7 @@ const struct fb_dma_region *fb_dma_map_find_slow(struct fb_dma_map *map, uint64_
 }
 
 /* Maps the part of the file that backs the region; says why if it does not. */
-static const char *map_file(struct fb_dma_region *r, int fd, uint64_t offset)
+static const char *map_file(const struct fb_dma_map *map, struct fb_dma_region *r, int fd, uint64_t offset)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), skip = offset % page;
 	int prot = (r->flags & FB_DMA_WRITABLE) ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -132,8 +132,8 @@ static const char *map_file(struct fb_dma_region *r, int fd, uint64_t offset)
 		return "its file descriptor cannot be examined";
 	if (st.st_size < 0 || offset > (uint64_t)st.st_size || r->size > (uint64_t)st.st_size - offset)
 		return "its file is shorter than the region";
-	if (r->size > SIZE_MAX - skip)
-		return "it is too large to map";
+	if (map->n - map->without_host >= FB_DMA_MAPPED_MAX || r->size > FB_DMA_MAPPED_BYTES_MAX - map->mapped_bytes)
+		return "more than one client may have mapped (2048 pieces, 4 TiB)";
 	p = mmap(NULL, r->size + skip, prot, MAP_SHARED, fd, (off_t)(offset - skip));
 	if (p == MAP_FAILED)
 		return "its file cannot be mapped";
@@ -170,11 +170,12 @@ int fb_dma_map_add(struct fb_dma_map *map, uint64_t iova, uint64_t size, uint32_
 		map->cap = cap;
 	}
 	if (fd >= 0)
-		*why = map_file(&r, fd, offset);
+		*why = map_file(map, &r, fd, offset);
 	memmove(&map->v[i + 1], &map->v[i], (map->n - i) * sizeof(map->v[0]));
 	map->v[i] = r;
 	map->n++;
 	map->bytes += size;
+	map->mapped_bytes += r.host ? size : 0;
 	map->without_host += !r.host;
 	return 0;
 }
@@ -184,6 +185,7 @@ static void drop(struct fb_dma_map *map, unsigned i)
 	if (map->v[i].map)
 		munmap(map->v[i].map, map->v[i].map_len);
 	map->bytes -= map->v[i].size;
+	map->mapped_bytes -= map->v[i].host ? map->v[i].size : 0;
 	map->without_host -= !map->v[i].host;
 }
 

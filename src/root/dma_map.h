@@ -29,10 +29,17 @@ struct fb_dma_map {
 	unsigned n, cap;
 	unsigned last; /* index of the last hit */
 	unsigned without_host;
-	uint64_t bytes;
+	uint64_t bytes, mapped_bytes;
 };
 
 enum { FB_DMA_MAP_MAX = 65535 }; /* the protocol's default for max_dma_maps */
+/*
+ * Of these so many, and so many bytes, are mapped; more go by messages. A sparse
+ * file costs the client nothing, and all VMs share this process's address space
+ * (128 TiB) and its mappings (65,530, vm.max_map_count).
+ */
+enum { FB_DMA_MAPPED_MAX = 2048 };
+#define FB_DMA_MAPPED_BYTES_MAX (UINT64_C(4) << 40)
 
 /*
  * Adds [iova, iova + size). fd -1: without a file; else the region is mapped

@@ -49,6 +49,31 @@ static void test_edges(void **state)
 	fb_dma_map_clear(&m);
 }
 
+/* A client takes no more of the address space and of the mappings that all share than its part. */
+static void test_mapped_limits(void **state)
+{
+	struct fb_dma_map m = {0};
+	int fd = memfd_create("m", MFD_CLOEXEC);
+	const uint64_t half = FB_DMA_MAPPED_BYTES_MAX / 2;
+	const char *why;
+
+	assert_int_equal(ftruncate(fd, (off_t)half), 0); /* sparse */
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(fb_dma_map_add(&m, i * half, half, 3, fd, 0, &why), 0);
+		assert_true((why == NULL) == (i < 2));
+	}
+	assert_int_equal(fb_dma_map_remove(&m, 0, half), 1);
+	assert_int_equal(fb_dma_map_add(&m, 0, half, 3, fd, 0, &why), 0);
+	assert_null(why);
+	fb_dma_map_clear(&m);
+	for (unsigned i = 0; i <= FB_DMA_MAPPED_MAX; i++) {
+		assert_int_equal(fb_dma_map_add(&m, i * UINT64_C(8192), 4096, 3, fd, 0, &why), 0);
+		assert_true((why == NULL) == (i < FB_DMA_MAPPED_MAX));
+	}
+	fb_dma_map_clear(&m);
+	close(fd);
+}
+
 /* A file of a file system that may let us wait is not mapped; what lies in memory is. */
 static void test_only_memory(void **state)
 {
@@ -208,6 +233,7 @@ int main(void)
 		cmocka_unit_test(test_edges),
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_only_memory),
+		cmocka_unit_test(test_mapped_limits),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_guard),
 	};
