@@ -236,6 +236,7 @@ void fb_box_free(struct fb_box *box)
 {
 	if (!box)
 		return;
+	box->state = CLOSED; /* a device that becomes idle while it is freed sets no timer any more */
 	fb_timer_cancel(&box->stop);
 	for (unsigned i = 0; i < box->n; i++)
 		end_session(&box->entries[i], FB_LINK_R_REMOVED, "the box is gone");

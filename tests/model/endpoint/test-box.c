@@ -405,6 +405,19 @@ static void orderly_stop(void **state)
 	assert_true(fb_clock_ns() - began >= 30000000);
 	wait_for(&r.down);
 	fb_box_free(box);
+
+	/* Freed before the stop has ended; a model whose last work ends only then finds no box to tell. */
+	n_probes = 0;
+	m.unrealize = fb_device_idle;
+	carrier_config(&c.carrier, "loopback:f", NULL, 0xbb);
+	assert_int_equal(fb_box_new(&box, loop, &c), 0);
+	probes[0]->busy = probes[1]->busy = true;
+	done = false;
+	fb_box_stop(box, 60000000000ull, stopped, &done);
+	fb_box_free(box);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(fb_loop_once(loop, fb_clock_ns() + 1000000), 0);
+	assert_false(done);
 	root_close(&r);
 	root_close(&late);
 	(void)state;
