@@ -302,7 +302,9 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 	n->cc = n->csts = n->aqa = 0;
 	n->asq = n->acq = 0;
 	n->stopping = false;
-	if (!n->closing)
+	if (n->closing)
+		nvme_kick(n); /* quiesce() waited for what has just been dropped */
+	else
 		n->sync_wanted = false;
 }
 

@@ -331,6 +331,35 @@ static void test_quiesce(void **state)
 	host_close(&h);
 }
 
+/* The root goes while a stop waits for its commands: what they wrote is synced all the same, and the stop goes on. */
+static void test_quiesce_reset(void **state)
+{
+	struct inject inj;
+	struct host h;
+	uint64_t buf;
+
+	host_start(&h, 1 << 20, "", 1, 16);
+	buf = host_alloc(&h, 4096, 4096);
+	inject_into(&inj, &h.n->aio);
+	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_WRITE, 1, 0, 8, buf, 0)), 0);
+	host_put(&h, 1, host_rw(NVME_CMD_WRITE, 1, 8, 8, buf, 0));
+	host_ring(&h, 1);
+	while (h.n->n_busy == 0)
+		fake_round(h.dev);
+	h.dev->hold = true; /* its data is on its way for ever */
+	fake_settle(h.dev);
+	assert_int_equal(h.n->n_busy, 1);
+	assert_false(nvme_model.quiesce(h.dev));
+	for (unsigned i = 0; i < 10; i++)
+		fake_round(h.dev);
+	assert_false(h.dev->idle);
+	fake_reset(h.dev, FB_RESET_SESSION);
+	fake_settle(h.dev);
+	assert_true(h.dev->idle);
+	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+	host_close(&h);
+}
+
 /* The device goes while the kernel has its buffers: unrealize waits for them (the sanitizer watches). */
 static void test_unrealize_busy(void **state)
 {
@@ -387,7 +416,7 @@ int main(void)
 		cmocka_unit_test(test_registers),      cmocka_unit_test(test_bad_enable),
 		cmocka_unit_test(test_reset_anywhere), cmocka_unit_test(test_orphan_write),
 		cmocka_unit_test(test_quick_toggle),   cmocka_unit_test(test_shutdown),
-		cmocka_unit_test(test_shutdown_busy),  cmocka_unit_test(test_quiesce),
+		cmocka_unit_test(test_shutdown_busy),  cmocka_unit_test(test_quiesce), cmocka_unit_test(test_quiesce_reset),
 		cmocka_unit_test(test_unrealize_busy), cmocka_unit_test(test_bus_master_off),
 	};
 
