@@ -158,12 +158,14 @@ uint8_t *fb_vu_put(struct fb_vu_conn *conn, uint16_t id, uint16_t command, uint3
 	return p + VFIO_USER_HEADER;
 }
 
+static bool parse(struct fb_vu_conn *conn);
+
 static void flush(struct fb_flush *f)
 {
 	struct fb_vu_conn *conn = (struct fb_vu_conn *)((char *)f - offsetof(struct fb_vu_conn, flush));
 
 	send_out(conn);
-	update_events(conn);
+	parse(conn); /* what had stopped at FB_VU_OUT_BUSY goes on; a full socket says EPOLLOUT */
 }
 
 /* Moves the descriptors of the message that ends at stream position `end_pos` into it. -E2BIG: more than it may have. */
