@@ -208,7 +208,7 @@ void nvme_format_poll(struct nvme *n)
 	struct nvme_cmd *cmd = n->format;
 	struct nvme_ns *ns;
 
-	if (!cmd || cmd->state != NVME_CMD_PARKED)
+	if (!cmd || cmd->state != NVME_CMD_PARKED || !n->enabled) /* a reset that drops what it waits for ends it too */
 		return;
 	ns = &n->ns[cmd->index];
 	if (ns->inflight)

@@ -654,6 +654,25 @@ static void test_format(void **state)
 	assert_int_equal(host_status(&h, 0, format(1, 1)), NVME_SC_NS_WRITE_PROTECTED);
 	host_close(&h);
 
+	/* A format that still waits when the controller is reset erases nothing any more. */
+	host_start(&h, 1 << 20, "", 1, 16);
+	buf = host_alloc(&h, 8192, 4096);
+	inject_into(&inj, &h.n->aio);
+	inj.hold = true;
+	host_put(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 8, buf, 0));
+	host_ring(&h, 1);
+	fake_settle(h.dev);
+	host_put(&h, 0, format(1, 1));
+	host_ring(&h, 0);
+	fake_settle(h.dev);
+	assert_true(h.n->ns[0].formatting);
+	fake_write32(h.dev, NVME_REG_CC, 0);
+	inject_release(&inj);
+	fake_settle(h.dev);
+	assert_false(h.n->ns[0].formatting);
+	assert_int_equal(inj.seen[NVME_AIO_FALLOCATE], 0);
+	host_close(&h);
+
 	/* A file of 512-byte blocks that is no multiple of 4 KiB cannot take those: the box would not open it again. */
 	host_start(&h, (1 << 20) + 512, "", 0, 0);
 	assert_int_equal(host_status(&h, 0, format(1, 1)), NVME_SC_INVALID_FORMAT);
