@@ -21,7 +21,7 @@ struct fb_directory_entry {
 	uint32_t class_code; /* 24 bits */
 	uint32_t group;
 	bool in_use;
-	uint8_t user[16]; /* node of the root that has it, when in use */
+	uint8_t user[16]; /* node of the root that has it, when in use; zeros where the box does not tell, as ours */
 };
 
 struct fb_directory_request {
