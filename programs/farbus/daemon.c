@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -118,6 +119,20 @@ static void signal_came(struct fb_fd *w, uint32_t events)
 	d->stop(d->arg);
 }
 
+/*
+ * A function takes a socket, a listener and an eventfd for each vector: some ten
+ * of them reach the customary soft limit of 1,024. That is for users of select().
+ */
+static void all_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int daemon_init(struct daemon *d, const char *role, const struct daemon_options *options, void (*stop)(void *arg),
 		void *arg)
 {
@@ -129,6 +144,7 @@ int daemon_init(struct daemon *d, const char *role, const struct daemon_options 
 	d->stop = stop;
 	d->arg = arg;
 	d->signals.ready = signal_came;
+	all_descriptors();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of the write, not the end of the box */
 	sigemptyset(&set);

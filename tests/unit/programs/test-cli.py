@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -291,6 +292,13 @@ class Running(Case):
         self.assertEqual(box.stop(), 0)
         self.assertFalse((self.dir / "box.sock").exists())
         self.assertEqual(len([x for x in box.lines if x and "SIGTERM" in x]), 1)
+
+    def test_descriptor_limit_is_raised(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 256), hard))
+        box, _ = self.box()
+        self.assertEqual(resource.prlimit(box.process.pid, resource.RLIMIT_NOFILE), (hard, hard))
 
     def test_box_sleeps_when_idle(self):
         """--poll-us spins after traffic only: a box that nobody talks to uses no CPU time."""
