@@ -42,7 +42,7 @@ bool fb_time_of(const struct fb_link *link, uint32_t number, uint64_t *when)
 {
 	uint32_t age = link->number - number;
 
-	if (!age || age > FB_TIMES || age > link->number - link->first_number)
+	if (!age || age > FB_TIMES || (!link->times_full && age > link->number - link->first_number))
 		return false;
 	*when = link->times[number % FB_TIMES];
 	return true;

@@ -17,7 +17,7 @@ enum {
 	FB_TIMES = 4096,             /* sending times kept, by datagram number */
 	FB_ACK_EVERY = 16,           /* datagrams after which an acknowledgement is due at once */
 	FB_ACK_DELAY_NS = 400000,    /* below FB_WIRE_ACK_DELAY_NS */
-	FB_BLACK_HOLE_TIMEOUTS = 4,
+	FB_KEEPALIVE_MIN_NS = 10000000, /* however short the peer's hold time */
 };
 
 /* Both directions of flow control (credit.c). Counters are modulo 2^32, as on the wire. */
@@ -67,6 +67,7 @@ struct fb_link {
 	uint32_t number;    /* of the next datagram */
 	uint64_t *times;    /* sending times of the last FB_TIMES datagrams */
 	uint32_t first_number;
+	bool times_full;    /* FB_TIMES or more have been sent */
 	struct fb_cc cc;
 
 	/* what the peer acknowledges (ack.c) */

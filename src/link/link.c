@@ -101,7 +101,9 @@ int fb_link_session_start(struct fb_link *link, uint64_t now, const struct fb_wi
 	link->peer.incarnation = peer->incarnation;
 	link->peer_window = peer->window;
 	link->rcv_next = peer->pos;
-	link->keepalive_ns = third && third < link->config.keepalive_ns ? third : link->config.keepalive_ns;
+	if (third < FB_KEEPALIVE_MIN_NS)
+		third = FB_KEEPALIVE_MIN_NS;
+	link->keepalive_ns = third < link->config.keepalive_ns ? third : link->config.keepalive_ns;
 	link->last_rx = now;
 	link->confirm_wait = link->config.min_rto_ns > 5000000 ? link->config.min_rto_ns : 5000000;
 	link->confirm_at = link->root ? now + link->confirm_wait : FB_NEVER;

@@ -195,6 +195,8 @@ static void tell_writable(struct fb_link *link)
 uint32_t fb_tx_number(struct fb_link *link, uint64_t now)
 {
 	link->times[link->number % FB_TIMES] = now;
+	if (link->number - link->first_number == FB_TIMES)
+		link->times_full = true;
 	return link->number++;
 }
 

@@ -79,7 +79,7 @@ int main(void)
 {
 	static uint8_t d[9000];
 	static const size_t sizes[] = {64, 1472, 8972};
-	volatile uint32_t sink = 0;
+	uint32_t sink = 0;
 
 	for (unsigned i = 0; i < 3; i++) {
 		uint64_t start = clock_ns(), ns;
@@ -96,5 +96,5 @@ int main(void)
 		bench((uint32_t)sizes[i], 4112, 1);
 		bench((uint32_t)sizes[i], 4112, 16);
 	}
-	return 0;
+	return sink == 1; /* used, so that it is computed */
 }

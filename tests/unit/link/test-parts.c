@@ -340,7 +340,8 @@ static void test_slab(void **state)
 			una_pos = s->pos + s->len;
 		}
 		assert_true(slab.end - slab.una <= slab.n);
-		check_stream(&slab, una_pos);
+		if (k % 25 == 0)
+			check_stream(&slab, una_pos);
 		if (k % 500 == 499) {
 			uint64_t sent = slab.next < slab.end ? fb_slab_slot(&slab, slab.next)->pos : slab.pos;
 			uint32_t stride = k % 1000 == 999 ? 1472 : 1232;
