@@ -329,7 +329,7 @@ void fb_device_attach(struct fb_device *dev, struct fb_port *port)
 	port->user = &fb_device_port_user;
 	port->arg = dev;
 	dev->post_blocked = dev->np_blocked = false;
-	dev->err_queued = 0;
+	dev->msg_queued = 0;
 }
 
 void fb_device_detach(struct fb_device *dev)

@@ -175,7 +175,7 @@ struct fb_device {
 	uint64_t posted_in; /* ever queued; those not in `posted` any more have been sent */
 	uint64_t posted_out;
 	bool post_blocked, draining;
-	uint8_t err_queued; /* bit n: error message 0x30 + n is queued */
+	uint8_t msg_queued; /* bit n: error message 0x30 + n is queued; bit 7: PME_TO_Ack */
 	uint8_t scratch[PCIE_TLP_MAX_DATA + 8];
 
 	/* dma.c, dma_read.c */

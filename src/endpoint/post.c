@@ -13,8 +13,9 @@
  *  - DMA reads: each remembers how much had been queued when it began, and may
  *    be sent when that much has left (dma_read.c).
  *
- * Bounds: writes by the model's own concurrency; an interrupt vector, INTx and
- * each error message have at most one entry; completions by credits.
+ * Bounds: writes by the model's own concurrency; an interrupt vector, INTx,
+ * PME_TO_Ack and each error message have at most one entry; completions by
+ * credits.
  *
  * An interrupt's address, data and mask are looked up when it leaves, so that
  * one that was masked meanwhile becomes pending instead.
@@ -132,9 +133,12 @@ static int send_entry(struct fb_device *dev, struct fb_req *req)
 	return -EINVAL;
 }
 
-static bool is_error_message(const struct fb_req *req)
+/* Of messages that are queued once at most, their bit in dev->msg_queued; of others 0. */
+static uint8_t message_bit(uint8_t code)
 {
-	return (req->msg.code & 0xf8) == PCIE_MSG_ERR_COR;
+	if ((code & 0xf8) == PCIE_MSG_ERR_COR)
+		return (uint8_t)(1u << (code & 7));
+	return code == PCIE_MSG_PME_TO_ACK ? 1u << 7 : 0; /* 37h is no message */
 }
 
 /* It left, or it never will; it is off the queue. */
@@ -149,8 +153,7 @@ static void entry_over(struct fb_device *dev, struct fb_req *req, int status)
 		fb_ep_irq_sent(dev, req);
 		break;
 	case REQ_MSG:
-		if (is_error_message(req))
-			dev->err_queued &= (uint8_t) ~(1u << (req->msg.code & 7));
+		dev->msg_queued &= (uint8_t)~message_bit(req->msg.code);
 		break;
 	case REQ_CPL:
 		free(req->cpl.data);
@@ -196,9 +199,10 @@ void fb_post(struct fb_device *dev, struct fb_req *req)
 
 void fb_post_message(struct fb_device *dev, uint8_t code, uint8_t route, uint32_t vendor_data)
 {
+	uint8_t bit = message_bit(code);
 	struct fb_req *req;
 
-	if (!dev->port)
+	if (!dev->port || dev->msg_queued & bit) /* one that has not left yet says it all */
 		return;
 	req = fb_req_get(dev, REQ_MSG);
 	if (!req)
@@ -206,15 +210,7 @@ void fb_post_message(struct fb_device *dev, uint8_t code, uint8_t route, uint32_
 	req->msg.code = code;
 	req->msg.route = route;
 	req->msg.vendor_data = vendor_data;
-	if (is_error_message(req)) {
-		uint8_t bit = (uint8_t)(1u << (code & 7));
-
-		if (dev->err_queued & bit) { /* one that has not left yet says it all */
-			fb_req_put(dev, req);
-			return;
-		}
-		dev->err_queued |= bit;
-	}
+	dev->msg_queued |= bit;
 	fb_post(dev, req);
 }
 

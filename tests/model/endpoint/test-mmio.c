@@ -323,6 +323,15 @@ static void messages(void **state)
 	const struct scripted_tlp *t = scripted_root_expect(f->r, PCIE_TLP_MSG);
 	assert_int_equal(t->tlp.msg_code, PCIE_MSG_PME_TO_ACK);
 	assert_int_equal(t->tlp.msg_route, PCIE_ROUTE_GATHER);
+	/* A root that asks and asks and takes no answer does not fill our memory with them. */
+	f->r->room[PCIE_FC_P] = 0;
+	for (unsigned i = 0; i < 1000; i++)
+		scripted_root_send(f->r, &m);
+	scripted_root_allow(f->r, PCIE_FC_P, 1000);
+	t = scripted_root_expect(f->r, PCIE_TLP_MSG);
+	assert_int_equal(t->tlp.msg_code, PCIE_MSG_PME_TO_ACK);
+	scripted_root_expect_nothing(f->r);
+	f->r->room[PCIE_FC_P] = -1;
 
 	/* Unsupported ones are posted: no completion, an error in Device Status. */
 	m.msg_code = PCIE_MSG_VENDOR_TYPE0;
