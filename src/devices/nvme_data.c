@@ -325,6 +325,9 @@ static void dma_ended(void *arg, int status)
 
 	if (status && (!cmd->dma_err || status == -ECANCELED))
 		cmd->dma_err = status;
+	/* Data that did not arrive, and a completion entry that still waits for room: it can say so. */
+	if (status && cmd->state == NVME_CMD_DONE && !cmd->status)
+		cmd->status = NVME_SC_DATA_TRANSFER_ERROR | NVME_SC_M;
 	cmd->dma_left--;
 	alive = nvme_cmd_release(cmd);
 	if (!alive || cmd->dma_left || !cmd->dma_step)
