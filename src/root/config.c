@@ -315,6 +315,13 @@ static void hide_capability(struct fb_config *c, const uint8_t *h, unsigned link
 		take(c, at + i, 0xff, 0, 0, 1);
 }
 
+/* What there may be one of only (7.5.2, 7.5.3, 7.7): to hide or to take over the last of two would leave the other. */
+static bool is_second(const struct fb_config *c, uint8_t id)
+{
+	return (id == CAP_PM && c->pm) || (id == CAP_MSI && c->msi) || (id == CAP_PCIE && c->pcie) ||
+	       (id == CAP_MSIX && c->msix);
+}
+
 static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, const char **why)
 {
 	unsigned link = R_CAP_PTR, at, seen = 0, msix_link = 0;
@@ -326,6 +333,10 @@ static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, con
 
 		if (at < 0x40 || ++seen > 48) {
 			*why = "its capability list is broken";
+			return -EPROTO;
+		}
+		if (is_second(c, h[at])) {
+			*why = "its capability list is broken: PM, MSI, MSI-X or PCI Express is there twice";
 			return -EPROTO;
 		}
 		err = parse_capability(c, h, at, why);
@@ -342,7 +353,7 @@ static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, con
 	if (!c->msix)
 		return 0;
 	if (hide_msix) {
-		/* The pointer to it may itself be hidden only if it were MSI-X, and there is one such capability. */
+		/* The pointer to it may itself be hidden only if it were MSI-X, and there is one such capability: is_second(). */
 		hide_capability(c, h, msix_link, c->msix, 12);
 		c->msix_hidden = true;
 	} else {

@@ -246,6 +246,12 @@ static void test_hidden(void **state)
 	guest_write(MSIX + 2, 2, 0x8000);
 	assert_int_equal(guest_read(MSIX, 4, fb_get_le32(h + MSIX)), 0);
 	assert_false(fb_config_guest_msix(&c));
+	/* a second one would stay in sight */
+	make();
+	memcpy(h + 0xe0, h + MSIX, 12);
+	h[MSIX + 1] = 0xe0;
+	assert_int_equal(parse(true, &why), -EPROTO);
+	assert_non_null(strstr(why, "twice"));
 	/* it may be the first one, too */
 	make();
 	h[0x34] = MSIX;
