@@ -74,7 +74,7 @@ int fb_config_parse(struct fb_config *c, const uint8_t header[256], const uint32
 /* The guest's view after a reset; BARs go back to the root's own addresses. */
 void fb_config_reset(struct fb_config *c);
 
-/* The requests that put the root's wishes, and its own BAR addresses, into a function that was just reset. <= 32 of them. */
+/* The requests that put the root's wishes, and its own BAR addresses, into a function that was just reset: <= 32. */
 unsigned fb_config_program(const struct fb_config *c, struct fb_op *ops);
 /* The writes that bring the BARs to the guest's addresses, which count as current from now on. <= 12. */
 unsigned fb_config_move_bars(struct fb_config *c, struct fb_op *ops);

@@ -116,6 +116,12 @@ static void finish(struct fb_root_function *f, const char *why)
 {
 	bool enumerating = f->state == FB_ROOT_ENUMERATING;
 
+	if (!why && !enumerating && f->seq.again) { /* the VM stays held back in between */
+		f->seq.again = false;
+		f->count.resets++;
+		run(f, STEP_RESET);
+		return;
+	}
 	f->seq.running = false;
 	if (!why) {
 		f->rq.mps = 128u << f->cfg.mps_code;
@@ -235,7 +241,10 @@ static void forget(struct fb_root_function *f)
 void fb_reset_start(struct fb_root_function *f)
 {
 	if (f->seq.running) {
+		/* From now on, not from the second one's begin: what the VM sets up meanwhile is to stay. */
 		f->seq.again = true;
+		fb_rq_drop_posted(&f->rq);
+		forget(f);
 		return;
 	}
 	f->count.resets++;

@@ -358,10 +358,6 @@ void fb_reset_done(struct fb_root_function *f, const char *why)
 		return;
 	}
 	fb_reset_answer(f);
-	if (f->seq.again) {
-		fb_reset_start(f);
-		return;
-	}
 	if (f->state == FB_ROOT_RESETTING) {
 		fb_function_set_state(f, FB_ROOT_READY);
 		listen_pause(f, false);

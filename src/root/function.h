@@ -261,7 +261,8 @@ struct fb_dma_run {
 };
 /* The stretches of enabled bytes of a write: at most 4. */
 unsigned fb_dma_runs(const struct pcie_tlp *tlp, struct fb_dma_run runs[4]);
-void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *request, const uint8_t *data, uint32_t len);
+void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *request, const uint8_t *data,
+			  uint32_t len);
 void fb_dma_complete_error(struct fb_root_function *f, const struct pcie_tlp *request, enum pcie_cpl_status status);
 /* Counts and logs (rate-limited) a request that the VM's memory refuses: -EFAULT: not mapped; -EACCES. */
 void fb_dma_refused(struct fb_root_function *f, const struct pcie_tlp *tlp, int err);

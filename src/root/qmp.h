@@ -40,7 +40,7 @@ struct fb_qmp_stats {
 int fb_qmp_new(struct fb_qmp **out, struct fb_loop *loop, const char *path, const struct fb_qmp_user *user, void *arg);
 /* Uses a socket that is connected already, and no other (tests). Takes fd. */
 int fb_qmp_new_fd(struct fb_qmp **out, struct fb_loop *loop, int fd, const struct fb_qmp_user *user, void *arg);
-/* Pending commands end as if the connection were lost; lost() is not called. Not from inside a callback. NULL is allowed. */
+/* Pending commands end as if the connection were lost; lost() is not called. Not from inside a callback. NULL: nothing. */
 void fb_qmp_free(struct fb_qmp *qmp);
 
 bool fb_qmp_up(const struct fb_qmp *qmp);

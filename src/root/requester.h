@@ -109,7 +109,10 @@ void fb_rq_attach(struct fb_requester *rq, struct fb_port *port, uint16_t bdf);
 void fb_rq_detach(struct fb_requester *rq);
 void fb_rq_free(struct fb_requester *rq);
 
-/* Starts an access (of at least one op or byte); done() follows, at the latest shortly after the deadline. Without a session: in the next round. */
+/*
+ * Starts an access (of at least one op or byte); done() follows, at the latest
+ * shortly after the deadline. Without a session: in the next round.
+ */
 void fb_rq_start(struct fb_requester *rq, struct fb_access *access, uint64_t deadline_ns);
 /* Forgets an access that is under way: done() is not called; its tags are quarantined. */
 void fb_rq_cancel(struct fb_requester *rq, struct fb_access *access);

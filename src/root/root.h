@@ -158,7 +158,8 @@ struct fb_root_function_info {
 	struct fb_root_counters count;
 };
 unsigned fb_root_functions(const struct fb_root *root);
-int fb_root_function_info(const struct fb_root *root, unsigned index, struct fb_root_function_info *info); /* 0, -ENOENT */
+/* 0 or -ENOENT. */
+int fb_root_function_info(const struct fb_root *root, unsigned index, struct fb_root_function_info *info);
 /* The link's counters: 0, -ENOENT, or -ENOTCONN without a session. */
 int fb_root_function_link(const struct fb_root *root, unsigned index, struct fb_port_stats *stats);
 

@@ -168,7 +168,7 @@ static void flush(struct fb_flush *f)
 	parse(conn); /* what had stopped at FB_VU_OUT_BUSY goes on; a full socket says EPOLLOUT */
 }
 
-/* Moves the descriptors of the message that ends at stream position `end_pos` into it. -E2BIG: more than it may have. */
+/* Moves the descriptors of the message that ends at stream position `end_pos` into it. -E2BIG: too many. */
 static int take_fds(struct fb_vu_conn *conn, struct fb_vu_message *msg, uint64_t end_pos)
 {
 	unsigned kept = 0;

@@ -111,7 +111,8 @@ static void box_up(uint64_t incarnation)
 	assert_int_equal(fb_box_new(&box, loop, &config), 0);
 }
 
-static int make_root(struct fb_root **out, unsigned n, const char *qmp, const char *const *slots, const char *const *only)
+static int make_root(struct fb_root **out, unsigned n, const char *qmp, const char *const *slots,
+		     const char *const *only)
 {
 	static const char *const peers[] = {"loopback:box", NULL};
 	struct fb_root_config config = {.peers = peers,
@@ -258,6 +259,10 @@ static void qemu_deleted(struct device *d)
 {
 	char text[256];
 
+	if (!d) {
+		fail_msg("the device is not there");
+		return;
+	}
 	snprintf(text, sizeof(text),
 		 "{\"event\": \"DEVICE_DELETED\", \"data\": {\"device\": \"%s\", \"path\": \"/machine/peripheral/%s\"}}\r\n",
 		 d->id, d->id);
@@ -276,6 +281,9 @@ static void qemu_command(json_t *cmd)
 	struct device *d;
 	char text[256];
 
+	assert_non_null(name);
+	path = path ? path : "";
+	dev = dev ? dev : "";
 	if (strcmp(name, "qmp_capabilities") == 0) {
 		qemu_reply(id, "\"return\": {}");
 	} else if (strcmp(name, "qom-list") == 0) {
@@ -342,7 +350,8 @@ static void qemu_poll(void)
 		if (qemu.fd < 0)
 			return;
 		qemu.len = 0;
-		qemu_say("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 3, \"minor\": 1, \"major\": 11}}, \"capabilities\": []}}\r\n");
+		qemu_say("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 3, \"minor\": 1, \"major\": 11}}, "
+			 "\"capabilities\": []}}\r\n");
 	}
 	if (qemu.fd < 0)
 		return;

@@ -619,7 +619,7 @@ uint32_t client_set_irqs(struct client *c, uint32_t flags, uint32_t index, uint3
 
 uint32_t client_cfg32(struct client *c, uint32_t reg)
 {
-	uint8_t b[4];
+	uint8_t b[4] = {0};
 
 	assert_int_equal(client_read(c, VFIO_REGION_CONFIG, reg, b, 4), 0);
 	return fb_get_le32(b);

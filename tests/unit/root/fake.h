@@ -86,7 +86,8 @@ bool client_recv(struct client *c, unsigned ms);
 /* Sends, waits for the reply with that ID; returns its error (0: none). */
 uint32_t client_call(struct client *c, uint16_t command, const void *body, size_t len, const int *fds, unsigned n_fds);
 uint32_t client_read(struct client *c, uint32_t region, uint64_t offset, void *data, uint32_t count);
-uint32_t client_write(struct client *c, uint32_t region, uint64_t offset, const void *data, uint32_t count, bool posted);
+uint32_t client_write(struct client *c, uint32_t region, uint64_t offset, const void *data, uint32_t count,
+		      bool posted);
 uint32_t client_map(struct client *c, uint64_t iova, uint64_t size, uint32_t flags, int fd, uint64_t offset);
 uint32_t client_set_irqs(struct client *c, uint32_t flags, uint32_t index, uint32_t start, uint32_t count,
 			 const int *fds, unsigned n_fds);

@@ -503,6 +503,22 @@ static void test_reset_slow(void **state)
 	assert_int_equal(client_cfg32(&c, 0), 0x56781234);
 }
 
+/* A second reset while the first goes on: what the guest sets up after the second's answer stays. */
+static void test_reset_again_slow(void **state)
+{
+	enable(&c, 6);
+	k.slow = true;
+	assert_int_equal(client_call(&c, VFIO_USER_DEVICE_RESET, NULL, 0, NULL, 0), 0);
+	assert_int_equal(client_call(&c, VFIO_USER_DEVICE_RESET, NULL, 0, NULL, 0), 0);
+	client_cfg_write(&c, 0x20, 0xfe000000, 4);
+	k.slow = false;
+	fake_answer(&k);
+	fake_rounds(&k, 10);
+	assert_int_equal(k.flrs, 2);
+	assert_false(fb_function_in_reset(k.f));
+	assert_int_equal(client_cfg32(&c, 0x20), 0xfe000000);
+}
+
 /* ---- Ends ------------------------------------------------------------------------------------------------ */
 
 static void test_client_leaves(void **state)
@@ -733,6 +749,7 @@ int main(void)
 		T(test_guest_flr),
 		T(test_back_from_d3),
 		T(test_reset_slow),
+		T(test_reset_again_slow),
 		T(test_client_leaves),
 		T(test_surprise_removal),
 		T(test_hostile_headers),
