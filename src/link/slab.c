@@ -9,8 +9,8 @@ enum { SLOTS_MIN = 64 };
 
 static int alloc(struct fb_slab *slab, uint32_t stride, uint64_t bytes)
 {
-	/* Twice the window: what is cut but not sent, and datagrams that are not full, need slots too. */
-	uint64_t want = 2 * bytes / (stride - FB_WIRE_DATA_HLEN);
+	/* More than the window: what is cut but not sent needs slots too. Not much more: the ring cycles through the cache. */
+	uint64_t want = (bytes + bytes / 4) / (stride - FB_WIRE_DATA_HLEN);
 	uint32_t n = SLOTS_MIN;
 
 	while (n < want)
