@@ -65,9 +65,8 @@ class Path:
 
 def iperf3(t, net, seconds):
     """TCP goodput from iobox to host, Gb/s."""
-    server = t.start(["iperf3", "-s", "-1", "-p", 5999], ns=net.host.name)
-    wait_for(lambda: b":176F" in subprocess.run(["ip", "netns", "exec", net.host.name, "cat", "/proc/net/tcp", "/proc/net/tcp6"],
-                                               capture_output=True).stdout, 5, "iperf3 to listen")
+    server = t.start(["iperf3", "-s", "-1", "-p", 5999, "--forceflush"], ns=net.host.name)
+    server.wait_log("Server listening")
     result = program_json("iperf3", "-c", net.host.addr, "-p", 5999, "-t", seconds, "-J", ns=net.iobox)
     server.wait(5)
     return result["end"]["sum_received"]["bits_per_second"] / 1e9
@@ -165,8 +164,7 @@ def bench_fio(t, rows, options):
             os.fsync(file.fileno())
     t.start([farbus_vm.VM_PARTS / "qemu-nbd", "--persistent", "--cache=none", "--aio=io_uring", "--shared=4",
              "--bind", net.iobox.addr, "--port", 10809, "--format", "raw", images["nbd"]], name="nbd", ns=net.iobox.name)
-    wait_for(lambda: b":2A39" in subprocess.run(["ip", "netns", "exec", net.iobox.name, "cat", "/proc/net/tcp"],
-                                               capture_output=True).stdout, 10, "qemu-nbd to listen")
+    wait_for(lambda: ":10809" in net.iobox.run("ss", "-ltn"), 10, "qemu-nbd to listen")
     t.box(net, f"nvme,id=ssd0,file={images['farbus']},direct=on", args=["--poll-us", options.poll_us])
     vm = t.vm(net=net, modules=("nvme", "virtio_blk"),
               drives=[f"if=none,id=local,format=raw,cache=none,aio=io_uring,file={images['local']}",
