@@ -471,6 +471,7 @@ def stop_on_signals():
         raise SystemExit(f"stopped by {signal.Signals(number).name}")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell starts in the background
 
 
 def run_test(function, name):
