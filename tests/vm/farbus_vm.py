@@ -469,8 +469,9 @@ def stop_on_signals():
     """SIGTERM and SIGHUP unwind like an exception, so that everything is cleaned up."""
     def stop(number, _):
         raise SystemExit(f"stopped by {signal.Signals(number).name}")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup wants it
+        signal.signal(signal.SIGHUP, stop)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell starts in the background
 
 
