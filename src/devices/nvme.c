@@ -105,14 +105,14 @@ static void synced(struct nvme *n)
 		fb_device_idle(n->dev);
 }
 
-static void file_synced(struct nvme_aio_op *op, int res)
+static void file_synced(struct fb_aio_op *op, int res)
 {
 	struct nvme_ns *ns = (struct nvme_ns *)(void *)((char *)op - offsetof(struct nvme_ns, sync));
 	struct nvme *n = ns->n;
 
 	n->n_async--;
 	if (res == 0)
-		nvme_ns_synced(ns, ns->sync_mark);
+		fb_disk_synced(&ns->disk, ns->sync_mark);
 	else
 		nvme_ns_status(ns, true, res, 0); /* logs and counts it */
 	if (--n->syncing == 0 && n->sync_wanted)
@@ -126,13 +126,13 @@ static void sync_files(struct nvme *n)
 	for (unsigned i = 0; i < n->n_ns; i++) {
 		struct nvme_ns *ns = &n->ns[i];
 
-		if (!ns->nsid || !nvme_ns_dirty(ns))
+		if (!ns->nsid || !fb_disk_dirty(&ns->disk))
 			continue;
 		n->syncing++;
 		n->n_async++;
-		ns->sync_mark = ns->writes_ended;
-		ns->sync = (struct nvme_aio_op){.kind = NVME_AIO_FSYNC, .fd = ns->fd, .done = file_synced};
-		nvme_aio_queue(&n->aio, &ns->sync);
+		ns->sync_mark = ns->disk.writes_ended;
+		ns->sync = (struct fb_aio_op){.kind = FB_AIO_FSYNC, .fd = ns->disk.fd, .done = file_synced};
+		fb_aio_queue(&n->aio, &ns->sync);
 	}
 	if (n->syncing)
 		nvme_kick(n);
@@ -348,9 +348,9 @@ static int model_realize(struct fb_device *dev)
 	if (err)
 		return err;
 	for (unsigned i = 0; i < n->n_ns; i++)
-		direct |= n->ns[i].nsid && n->ns[i].direct;
+		direct |= n->ns[i].nsid && n->ns[i].disk.direct;
 	block = 2 * ((size_t)4096 << n->mdts); /* Compare: the file's and the host's */
-	err = nvme_arena_init(&n->arena, block,
+	err = fb_arena_init(&n->arena, block,
 			      n->opt.buffers > BUFFERS_MIN_BLOCKS * block ? n->opt.buffers
 									  : BUFFERS_MIN_BLOCKS * block);
 	if (!err && !(n->cmds = calloc(NVME_CMDS, sizeof(*n->cmds))))
@@ -359,11 +359,11 @@ static int model_realize(struct fb_device *dev)
 		fb_device_error(dev, "no memory for %" PRIu64 " bytes of buffers", n->opt.buffers);
 		goto free_memory;
 	}
-	err = nvme_aio_open(&n->aio, n->opt.aio, n->arena.base, n->arena.size, direct);
+	err = fb_aio_open(&n->aio, n->opt.aio, n->arena.base, n->arena.size, direct);
 	if (err) {
-		fb_device_error(dev, "aio=%s: %s%s", n->opt.aio == NVME_AIO_THREADS ? "threads" : "io_uring",
+		fb_device_error(dev, "aio=%s: %s%s", n->opt.aio == FB_AIO_THREADS ? "threads" : "io_uring",
 				strerror(-err),
-				n->opt.aio == NVME_AIO_URING ? " (aio=threads works without io_uring)" : "");
+				n->opt.aio == FB_AIO_URING ? " (aio=threads works without io_uring)" : "");
 		goto free_memory;
 	}
 	TAILQ_INIT(&n->free);
@@ -395,18 +395,18 @@ static int model_realize(struct fb_device *dev)
 		if (ns->nsid)
 			fb_device_info(dev, "namespace %u: %s, %" PRIu64 " blocks of %u, %s%s, %s", ns->nsid,
 				       n->opt.file[i], nvme_ns_blocks(ns), 1u << ns->lbads,
-				       ns->direct ? "direct" : "page cache", ns->readonly ? ", read-only" : "",
+				       ns->disk.direct ? "direct" : "page cache", ns->disk.readonly ? ", read-only" : "",
 				       n->aio.backend->name);
 	}
 	return 0;
 
 close_aio:
 	fb_device_poller_del(dev, &n->poller);
-	nvme_aio_close(&n->aio);
+	fb_aio_close(&n->aio);
 free_memory:
 	free(n->cmds);
 	n->cmds = NULL;
-	nvme_arena_fini(&n->arena);
+	fb_arena_fini(&n->arena);
 	nvme_ns_close_all(n);
 	return err;
 }
@@ -420,14 +420,14 @@ static void model_unrealize(struct fb_device *dev)
 	fb_device_poller_del(dev, &n->poller);
 	n->running = true; /* no more runs are scheduled from here */
 	n->cc = 0;
-	nvme_aio_close(&n->aio); /* waits for the kernel to let go of the buffers */
+	fb_aio_close(&n->aio); /* waits for the kernel to let go of the buffers */
 	for (unsigned i = 0; i < NVME_CMDS; i++) {
 		if (n->cmds[i].segs != n->cmds[i].few)
 			free(n->cmds[i].segs);
 		free(n->cmds[i].list);
 	}
 	free(n->cmds);
-	nvme_arena_fini(&n->arena);
+	fb_arena_fini(&n->arena);
 	nvme_ns_close_all(n);
 }
 
@@ -438,7 +438,7 @@ static bool model_quiesce(struct fb_device *dev)
 
 	n->closing = true;
 	for (unsigned i = 0; i < n->n_ns; i++)
-		dirty |= n->ns[i].nsid && nvme_ns_dirty(&n->ns[i]);
+		dirty |= n->ns[i].nsid && fb_disk_dirty(&n->ns[i].disk);
 	if (n->n_busy == 0 && n->n_async == 0 && !dirty)
 		return true;
 	n->sync_wanted = true;
@@ -481,7 +481,6 @@ static void model_stats(struct fb_device *dev, void (*put)(void *arg, const char
 }
 
 static const char *const lba_choices[] = {"auto", "512", "4096", NULL};
-static const char *const direct_choices[] = {"auto", "on", "off", NULL};
 static const char *const aio_choices[] = {"auto", "io_uring", "threads", NULL};
 
 #define FILE_OPTION(number)                                                                                            \
@@ -519,7 +518,7 @@ static const struct fb_option options[] = {
 	FB_OPTION(struct nvme, opt.buffers, "buffers", FB_OPT_SIZE, .def = "32M", .min = 1048576,
 		  .max = UINT64_C(4) << 30, .unit = "bytes",
 		  .help = "memory for data in flight; commands wait when it is used up"),
-	FB_OPTION(struct nvme, opt.direct, "direct", FB_OPT_CHOICE, .def = "auto", .choices = direct_choices,
+	FB_OPTION(struct nvme, opt.direct, "direct", FB_OPT_CHOICE, .def = "auto", .choices = fb_disk_direct_choices,
 		  .help = "O_DIRECT; auto: for block devices, files go through the page cache"),
 	FB_OPTION(struct nvme, opt.aio, "aio", FB_OPT_CHOICE, .def = "auto", .choices = aio_choices,
 		  .help = "how files are accessed; auto: io_uring, or threads where the system forbids it"),

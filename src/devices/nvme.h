@@ -6,12 +6,12 @@
  *	nvme_queue.c     doorbells, fetching, arbitration, completions, interrupts
  *	nvme_cmd.c       the life of one command
  *	nvme_data.c      PRP and SGL, data to and from guest memory
- *	nvme_buf.c       I/O buffers
  *	nvme_io.c        I/O commands            nvme_erase.c   those that deallocate
  *	nvme_admin.c     admin commands          nvme_event.c   asynchronous events
  *	nvme_identify.c  nvme_log.c  nvme_features.c
  *	nvme_ns.c        namespaces and their files
- *	nvme_aio.c       asynchronous file operations
+ *
+ * Shared with other models: disk.h, aio.h, arena.h.
  */
 #ifndef FARBUS_DEVICES_NVME_H
 #define FARBUS_DEVICES_NVME_H
@@ -21,7 +21,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "devices/nvme_aio.h"
+#include "devices/aio.h"
+#include "devices/arena.h"
+#include "devices/disk.h"
 #include "devices/nvme_wire.h"
 #include "farbus/device.h"
 
@@ -44,54 +46,27 @@ enum {
 struct nvme;
 struct nvme_cmd;
 
-/* ---- Buffers (nvme_buf.c) -------------------------------------------------- */
-
-/*
- * One arena, cut into blocks of 4 KiB << order by a buddy allocator: page-aligned
- * and contiguous for direct I/O, bounded, registered with io_uring once.
- */
-struct nvme_arena {
-	uint8_t *base;
-	size_t size;
-	unsigned top;      /* the largest order; size is a multiple of 4 KiB << top */
-	uint8_t *order;    /* of the block that starts at this page: order, free or in use */
-	struct nvme_free_block *free[20];
-	size_t used;
-};
-
-int nvme_arena_init(struct nvme_arena *a, size_t block_max, size_t size); /* 0 or -ENOMEM */
-void nvme_arena_fini(struct nvme_arena *a);
-void *nvme_arena_get(struct nvme_arena *a, size_t len); /* NULL: none free now */
-void nvme_arena_put(struct nvme_arena *a, void *p);
-size_t nvme_arena_block_max(const struct nvme_arena *a);
-
 /* ---- Namespaces (nvme_ns.c) ------------------------------------------------- */
 
 struct nvme_ns {
 	struct nvme *n;
 	uint32_t nsid; /* 0: there is none */
-	int fd;
-	bool readonly, direct, is_block;
+	char option[8]; /* "file", "file2" … */
+	struct fb_disk disk;
 	bool formatting; /* Format NVM has it */
 	bool changed;    /* listed in the Changed Namespace List */
 	uint8_t lbads;   /* log2 of the block size: 9 or 12 */
-	uint64_t bytes;  /* of the file, as last seen */
 	unsigned inflight; /* I/O commands that use it */
-	/*
-	 * What a flush has to bring to the disk: writes that had ended when it began.
-	 * Clean: synced == writes_ended, and a flush then costs nothing.
-	 */
-	uint64_t writes_ended, synced;
 	uint8_t uuid[16];
 	uint64_t bytes_read, bytes_written, reads, writes, media_errors, file_errors;
 	uint32_t error_recovery; /* feature 05h */
-	struct nvme_aio_op sync;   /* at shutdown */
+	struct fb_aio_op sync;   /* at shutdown */
 	uint64_t sync_mark;
 };
 
 static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
 {
-	return ns->bytes >> ns->lbads;
+	return ns->disk.bytes >> ns->lbads;
 }
 
 int nvme_ns_open_all(struct nvme *n); /* 0 or -errno, logged */
@@ -99,15 +74,6 @@ void nvme_ns_close_all(struct nvme *n);
 struct nvme_ns *nvme_ns_get(struct nvme *n, uint32_t nsid); /* NULL: not there */
 void nvme_ns_set_lbads(struct nvme_ns *ns, uint8_t lbads);  /* and remembers it with the file */
 void nvme_ns_check_size(struct nvme *n);                    /* files that have grown */
-static inline bool nvme_ns_dirty(const struct nvme_ns *ns)
-{
-	return ns->writes_ended != ns->synced;
-}
-static inline void nvme_ns_synced(struct nvme_ns *ns, uint64_t mark)
-{
-	if (mark > ns->synced)
-		ns->synced = mark;
-}
 /* The status that a file operation's -errno becomes; logs and counts it. */
 uint16_t nvme_ns_status(struct nvme_ns *ns, bool write, int err, uint64_t offset);
 
@@ -170,11 +136,11 @@ struct nvme_cmd {
 	nvme_step *dma_step;
 
 	/* File operation in progress. */
-	struct nvme_aio_op op;
+	struct fb_aio_op op;
 	nvme_step *op_step;
 	uint64_t offset, todo; /* bytes in the file */
 	struct nvme_ns *file;  /* whose file */
-	uint64_t sync_mark;    /* FSYNC: file->writes_ended when it began */
+	uint64_t sync_mark;    /* FSYNC: file->disk.writes_ended when it began */
 	uint32_t index;        /* DSM range, Flush or Format namespace */
 	bool part_a, part_b;   /* Read: mapped, file read */
 	bool is_aer;           /* in n->aers */
@@ -319,13 +285,12 @@ struct nvme_options {
 	uint32_t queues;
 	const char *serial, *model, *firmware;
 	uint64_t mdts, buffers, create;
-	uint32_t direct; /* auto, on, off */
-	uint32_t aio;    /* enum nvme_aio_choice */
+	uint32_t direct; /* enum fb_disk_direct */
+	uint32_t aio;    /* enum fb_aio_choice */
 	bool readonly, cache, discard;
 };
 
 enum nvme_lba_choice { NVME_LBA_AUTO, NVME_LBA_512, NVME_LBA_4096 };
-enum nvme_direct_choice { NVME_DIRECT_AUTO, NVME_DIRECT_ON, NVME_DIRECT_OFF };
 
 struct nvme {
 	struct fb_device *dev;
@@ -358,8 +323,8 @@ struct nvme {
 	struct nvme_cmd *cmds;
 	struct nvme_cmd_list free, waiting;
 	unsigned n_free;
-	struct nvme_arena arena;
-	struct nvme_aio aio;
+	struct fb_arena arena;
+	struct fb_aio aio;
 	struct nvme_cmd *format; /* the Format NVM in progress */
 
 	struct nvme_cmd_list aers;

@@ -54,7 +54,7 @@ void nvme_cmd_free(struct nvme_cmd *cmd)
 	struct nvme *n = cmd->n;
 
 	if (cmd->buf) {
-		nvme_arena_put(&n->arena, cmd->buf);
+		fb_arena_put(&n->arena, cmd->buf);
 		cmd->buf = NULL;
 		if (!TAILQ_EMPTY(&n->waiting))
 			nvme_kick(n);
@@ -181,7 +181,7 @@ void nvme_buf_get(struct nvme_cmd *cmd, size_t len, nvme_step *step)
 	struct nvme *n = cmd->n;
 
 	if (TAILQ_EMPTY(&n->waiting))
-		cmd->buf = nvme_arena_get(&n->arena, len);
+		cmd->buf = fb_arena_get(&n->arena, len);
 	if (cmd->buf) {
 		step(cmd, 0);
 		return;
@@ -199,7 +199,7 @@ void nvme_buf_wake(struct nvme *n)
 
 	/* Every holder ends without a second buffer, so this always moves on. */
 	while ((cmd = TAILQ_FIRST(&n->waiting))) {
-		cmd->buf = nvme_arena_get(&n->arena, cmd->buf_len);
+		cmd->buf = fb_arena_get(&n->arena, cmd->buf_len);
 		if (!cmd->buf)
 			return;
 		TAILQ_REMOVE(&n->waiting, cmd, link);
@@ -210,32 +210,32 @@ void nvme_buf_wake(struct nvme *n)
 
 /* ---- File operations ------------------------------------------------------------ */
 
-static void op_ended(struct nvme_aio_op *op, int res);
+static void op_ended(struct fb_aio_op *op, int res);
 
 static void queue_op(struct nvme_cmd *cmd)
 {
 	cmd->op.done = op_ended;
 	nvme_cmd_hold(cmd);
-	nvme_aio_queue(&cmd->n->aio, &cmd->op);
+	fb_aio_queue(&cmd->n->aio, &cmd->op);
 	nvme_kick(cmd->n);
 }
 
-static void op_ended(struct nvme_aio_op *op, int res)
+static void op_ended(struct fb_aio_op *op, int res)
 {
 	struct nvme_cmd *cmd = (struct nvme_cmd *)(void *)((char *)op - offsetof(struct nvme_cmd, op));
 
 	/* A write counts as something to flush from when it has ended, whether or not anyone still waits for it. */
-	if ((op->kind == NVME_AIO_WRITE && !op->dsync) || op->kind == NVME_AIO_FALLOCATE)
-		cmd->file->writes_ended++;
+	if ((op->kind == FB_AIO_WRITE && !op->dsync) || op->kind == FB_AIO_FALLOCATE)
+		cmd->file->disk.writes_ended++;
 	if (!nvme_cmd_release(cmd))
 		return;
 	if (res == -EINTR || res == -EAGAIN) {
 		queue_op(cmd);
 		return;
 	}
-	if (res >= 0 && (op->kind == NVME_AIO_READ || op->kind == NVME_AIO_WRITE)) {
+	if (res >= 0 && (op->kind == FB_AIO_READ || op->kind == FB_AIO_WRITE)) {
 		if (res == 0 && op->len > 0) {
-			res = op->kind == NVME_AIO_READ ? -ENODATA : -EIO;
+			res = op->kind == FB_AIO_READ ? -ENODATA : -EIO;
 		} else if ((uint32_t)res < op->len) { /* short: the rest tells why, or moves it */
 			op->buf = (uint8_t *)op->buf + res;
 			op->len -= (uint32_t)res;
@@ -246,47 +246,47 @@ static void op_ended(struct nvme_aio_op *op, int res)
 			res = 0;
 		}
 	}
-	if (op->kind == NVME_AIO_FSYNC && res == 0)
-		nvme_ns_synced(cmd->file, cmd->sync_mark);
+	if (op->kind == FB_AIO_FSYNC && res == 0)
+		fb_disk_synced(&cmd->file->disk, cmd->sync_mark);
 	cmd->op_step(cmd, res);
 }
 
 static void start_op(struct nvme_cmd *cmd, struct nvme_ns *ns, nvme_step *step)
 {
 	cmd->file = ns;
-	cmd->op.fd = ns->fd;
+	cmd->op.fd = ns->disk.fd;
 	cmd->op_step = step;
 	queue_op(cmd);
 }
 
 void nvme_file_read(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t offset, nvme_step *step)
 {
-	cmd->op = (struct nvme_aio_op){.kind = NVME_AIO_READ, .buf = buf, .len = len, .offset = offset};
+	cmd->op = (struct fb_aio_op){.kind = FB_AIO_READ, .buf = buf, .len = len, .offset = offset};
 	start_op(cmd, cmd->ns, step);
 }
 
 void nvme_file_write(struct nvme_cmd *cmd, uint8_t *buf, uint32_t len, uint64_t offset, bool dsync, nvme_step *step)
 {
-	cmd->op = (struct nvme_aio_op){
-		.kind = NVME_AIO_WRITE,
+	cmd->op = (struct fb_aio_op){
+		.kind = FB_AIO_WRITE,
 		.buf = buf,
 		.len = len,
 		.offset = offset,
 		.dsync = dsync,
-		.cached = !cmd->ns->direct && (len | offset) % 4096 == 0, /* no page has to be read first */
+		.cached = !cmd->ns->disk.direct && (len | offset) % 4096 == 0, /* no page has to be read first */
 	};
 	start_op(cmd, cmd->ns, step);
 }
 
 void nvme_file_sync(struct nvme_cmd *cmd, struct nvme_ns *ns, nvme_step *step)
 {
-	cmd->op = (struct nvme_aio_op){.kind = NVME_AIO_FSYNC};
-	cmd->sync_mark = ns->writes_ended;
+	cmd->op = (struct fb_aio_op){.kind = FB_AIO_FSYNC};
+	cmd->sync_mark = ns->disk.writes_ended;
 	start_op(cmd, ns, step);
 }
 
 void nvme_file_allocate(struct nvme_cmd *cmd, int mode, uint64_t offset, uint64_t range, nvme_step *step)
 {
-	cmd->op = (struct nvme_aio_op){.kind = NVME_AIO_FALLOCATE, .offset = offset, .range = range, .mode = mode};
+	cmd->op = (struct fb_aio_op){.kind = FB_AIO_FALLOCATE, .offset = offset, .range = range, .mode = mode};
 	start_op(cmd, cmd->ns, step);
 }

@@ -217,8 +217,8 @@ void nvme_format_poll(struct nvme *n)
 	cmd->ns = ns;
 	ns->inflight++;
 	cmd->offset = 0;
-	cmd->todo = ns->bytes;
-	nvme_file_allocate(cmd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ns->bytes, format_punched);
+	cmd->todo = ns->disk.bytes;
+	nvme_file_allocate(cmd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ns->disk.bytes, format_punched);
 }
 
 static void format_next(struct nvme_cmd *cmd)
@@ -261,7 +261,7 @@ void nvme_format(struct nvme_cmd *cmd)
 	/* Blocks that the file is no multiple of would cost its last bytes, and the box its next start (nvme_ns.c). */
 	for (unsigned i = 0; i < n->n_ns; i++) {
 		if (n->ns[i].nsid && (nsid == UINT32_MAX || nsid == n->ns[i].nsid) && cdw10 & 15 &&
-		    n->ns[i].bytes % 4096) {
+		    n->ns[i].disk.bytes % 4096) {
 			nvme_refuse(cmd, NVME_SC_INVALID_FORMAT, 40);
 			return;
 		}

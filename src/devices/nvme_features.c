@@ -277,7 +277,7 @@ static void vwc_synced(struct nvme_cmd *cmd, int res)
 	for (; cmd->index < cmd->n->n_ns; cmd->index++) {
 		struct nvme_ns *ns = &cmd->n->ns[cmd->index];
 
-		if (ns->nsid && nvme_ns_dirty(ns)) {
+		if (ns->nsid && fb_disk_dirty(&ns->disk)) {
 			cmd->index++;
 			nvme_file_sync(cmd, ns, vwc_synced);
 			return;

@@ -25,7 +25,7 @@ static void fill_ctrl(struct nvme_cmd *cmd, uint8_t *buf)
 	uint64_t capacity = 0;
 
 	for (unsigned i = 0; i < n->n_ns; i++)
-		capacity += n->ns[i].nsid ? n->ns[i].bytes : 0;
+		capacity += n->ns[i].nsid ? n->ns[i].disk.bytes : 0;
 	nvme_put16(&id->vid, nvme_model.identity.vendor_id);
 	nvme_put16(&id->ssvid, nvme_model.identity.subsystem_vendor_id);
 	pad(id->sn, sizeof(id->sn), n->sn);
@@ -81,8 +81,8 @@ static void fill_ns(struct nvme_cmd *cmd, uint8_t *buf)
 	nvme_put64(&id->ncap, nvme_ns_blocks(ns));
 	nvme_put64(&id->nuse, nvme_ns_blocks(ns));
 	id->flbas = ns->lbads == 12;
-	id->nsattr = ns->readonly;
-	nvme_put128(&id->nvmcap, ns->bytes);
+	id->nsattr = ns->disk.readonly;
+	nvme_put128(&id->nvmcap, ns->disk.bytes);
 	if (ns->lbads == 9) { /* 4 KiB is what the file systems below like; 0-based blocks */
 		id->nsfeat = 1 << 4;
 		nvme_put16(&id->npwg, 7);

@@ -188,7 +188,7 @@ static void flush_next(struct nvme_cmd *cmd, int res)
 	while (cmd->index < n->n_ns) {
 		struct nvme_ns *ns = &n->ns[cmd->index++];
 
-		if (ns->nsid && (nsid == ns->nsid || nsid == UINT32_MAX) && nvme_ns_dirty(ns)) {
+		if (ns->nsid && (nsid == ns->nsid || nsid == UINT32_MAX) && fb_disk_dirty(&ns->disk)) {
 			nvme_file_sync(cmd, ns, flush_next);
 			return;
 		}
@@ -245,7 +245,7 @@ void nvme_io(struct nvme_cmd *cmd)
 	}
 	cmd->ns = ns;
 	ns->inflight++;
-	if (ns->readonly && (opc == NVME_CMD_WRITE || opc == NVME_CMD_WRITE_ZEROES || opc == NVME_CMD_DSM)) {
+	if (ns->disk.readonly && (opc == NVME_CMD_WRITE || opc == NVME_CMD_WRITE_ZEROES || opc == NVME_CMD_DSM)) {
 		nvme_complete(cmd, NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR);
 		return;
 	}

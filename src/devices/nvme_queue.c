@@ -362,9 +362,9 @@ static void run(struct fb_device *dev, struct fb_device_batch *batch)
 		n->again = false;
 		nvme_buf_wake(n);
 		fetch_all(n);
-		if (nvme_aio_submit(&n->aio))
+		if (fb_aio_submit(&n->aio))
 			retry(n, -EAGAIN);
-		nvme_aio_reap(&n->aio, REAP_MAX);
+		fb_aio_reap(&n->aio, REAP_MAX);
 		for (unsigned i = 0; i < n->n_queues; i++) {
 			if (n->cq[i].exists && !TAILQ_EMPTY(&n->cq[i].done))
 				post_queue(&n->cq[i]);
@@ -380,14 +380,14 @@ static bool poll_files(struct fb_device *dev, struct fb_device_poller *poller)
 {
 	struct nvme *n = fb_device_state(dev);
 
-	return nvme_aio_reap(&n->aio, REAP_MAX) > 0;
+	return fb_aio_reap(&n->aio, REAP_MAX) > 0;
 }
 
 static void files_ready(struct fb_device *dev, struct fb_device_fd *watch, uint32_t events)
 {
 	struct nvme *n = fb_device_state(dev);
 
-	nvme_aio_reap(&n->aio, REAP_MAX);
+	fb_aio_reap(&n->aio, REAP_MAX);
 }
 
 static void retry_due(struct fb_device *dev, struct fb_device_timer *timer)

@@ -613,7 +613,7 @@ static void test_format(void **state)
 	host_ring(&h, 0);
 	fake_settle(h.dev);
 	assert_false(host_take(&h, 0, &cqe));
-	assert_int_equal(inj.seen[NVME_AIO_FALLOCATE], 0); /* not even begun */
+	assert_int_equal(inj.seen[FB_AIO_FALLOCATE], 0); /* not even begun */
 	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 8, buf, 0)), NVME_SC_FORMAT_IN_PROGRESS);
 	assert_int_equal(host_status(&h, 0, format(1, 0)), NVME_SC_FORMAT_IN_PROGRESS);
 	inject_release(&inj);
@@ -637,16 +637,16 @@ static void test_format(void **state)
 	/* Erase where holes cannot be punched: zeros are written. */
 	memset(host_mem(&h, buf), 0xaa, 4096);
 	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_WRITE, 1, 2040, 8, buf, 0)), 0);
-	inj.fail[NVME_AIO_FALLOCATE] = -EOPNOTSUPP;
+	inj.fail[FB_AIO_FALLOCATE] = -EOPNOTSUPP;
 	assert_int_equal(host_status(&h, 0, format(1, 1 << 9 | 1)), 0);
 	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 255, 1, buf, 0)), 0);
 	for (unsigned i = 0; i < 4096; i++)
 		assert_int_equal(host_mem(&h, buf)[i], 0);
 	/* A format that fails says so, and the namespace works on. */
-	inj.fail[NVME_AIO_FALLOCATE] = -EIO;
+	inj.fail[FB_AIO_FALLOCATE] = -EIO;
 	assert_int_equal(host_status(&h, 0, format(1, 0)), NVME_SC_WRITE_FAULT);
 	assert_int_equal(h.n->ns[0].lbads, 12);
-	inj.fail[NVME_AIO_FALLOCATE] = 0;
+	inj.fail[FB_AIO_FALLOCATE] = 0;
 	assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_READ, 1, 0, 1, buf, 0)), 0);
 	host_close(&h);
 
@@ -670,7 +670,7 @@ static void test_format(void **state)
 	inject_release(&inj);
 	fake_settle(h.dev);
 	assert_false(h.n->ns[0].formatting);
-	assert_int_equal(inj.seen[NVME_AIO_FALLOCATE], 0);
+	assert_int_equal(inj.seen[FB_AIO_FALLOCATE], 0);
 	host_close(&h);
 
 	/* A file of 512-byte blocks that is no multiple of 4 KiB cannot take those: the box would not open it again. */

@@ -96,9 +96,9 @@ static void test_compare_verify(void **state)
 	/* Verify is not bound by MDTS, and finds what cannot be read, in any part. */
 	inject_into(&inj, &h.n->aio);
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_VERIFY, 0, 65536, buf)), 0);
-	assert_int_equal(inj.seen[NVME_AIO_READ], (32 << 20) / (64 << 10));
-	inj.fail[NVME_AIO_READ] = -EIO;
-	inj.fail_after[NVME_AIO_READ] = 300;
+	assert_int_equal(inj.seen[FB_AIO_READ], (32 << 20) / (64 << 10));
+	inj.fail[FB_AIO_READ] = -EIO;
+	inj.fail_after[FB_AIO_READ] = 300;
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_VERIFY, 0, 65536, buf)), NVME_SC_UNRECOVERED_READ);
 	host_close(&h);
 }
@@ -116,13 +116,13 @@ static void test_durability(void **state)
 	inject_into(&inj, &h.n->aio);
 	/* The first flush always syncs: an earlier process may have left writes. */
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, 1)), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 1);
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, 1)), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1); /* nothing was written in between */
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 1); /* nothing was written in between */
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE, 0, 8, buf)), 0);
 	assert_int_equal(inj.dsyncs, 0);
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, UINT32_MAX)), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 2);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 2);
 	fua = rw(NVME_CMD_WRITE, 0, 8, buf);
 	nvme_put32(&fua.cdw12, 7 | NVME_RW_FUA);
 	assert_int_equal(host_status(&h, 1, fua), 0);
@@ -130,7 +130,7 @@ static void test_durability(void **state)
 	fua = rw(NVME_CMD_WRITE_ZEROES, 0, 8, buf);
 	nvme_put32(&fua.cdw12, 7 | NVME_RW_FUA);
 	assert_int_equal(host_status(&h, 1, fua), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 3);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 3);
 
 	/* A second flush must not pass one that is under way: both end only when the file is synced. */
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE, 0, 8, buf)), 0);
@@ -160,18 +160,18 @@ static void test_durability(void **state)
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE, 0, 8, buf)), 0);
 	inject_release(&inj);
 	assert_int_equal(SC(host_wait(&h, 1).status), 0);
-	inj.seen[NVME_AIO_FSYNC] = 0;
+	inj.seen[FB_AIO_FSYNC] = 0;
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, 1)), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 1);
 
 	/* A sync that fails is reported, and the next flush tries again. */
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE, 0, 8, buf)), 0);
-	inj.fail[NVME_AIO_FSYNC] = -EIO;
-	inj.fail_times[NVME_AIO_FSYNC] = 1;
+	inj.fail[FB_AIO_FSYNC] = -EIO;
+	inj.fail_times[FB_AIO_FSYNC] = 1;
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, 1)), NVME_SC_WRITE_FAULT);
-	inj.seen[NVME_AIO_FSYNC] = 0;
+	inj.seen[FB_AIO_FSYNC] = 0;
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, 1)), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 1);
 
 	/* Write cache switched off: syncs once, and then each write is on the disk when it ends. */
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE, 0, 8, buf)), 0);
@@ -181,12 +181,12 @@ static void test_durability(void **state)
 		nvme_put32(&sqe.cdw10, NVME_FEAT_VWC);
 		assert_int_equal(host_status(&h, 0, sqe), 0);
 	}
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 2);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 2);
 	inj.dsyncs = 0;
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE, 0, 8, buf)), 0);
 	assert_int_equal(inj.dsyncs, 1);
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE_ZEROES, 0, 8, buf)), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 3);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 3);
 	host_close(&h);
 
 	host_start(&h, 1 << 20, "cache=off", 1, 16);
@@ -309,7 +309,7 @@ static void test_no_fallocate(void **state)
 	buf = host_alloc(&h, 8192, 4096);
 	write_all(&h, buf, 0x77);
 	inject_into(&inj, &h.n->aio);
-	inj.fail[NVME_AIO_FALLOCATE] = -EOPNOTSUPP;
+	inj.fail[FB_AIO_FALLOCATE] = -EOPNOTSUPP;
 	assert_int_equal(host_status(&h, 1, dsm(&h, buf, 1, range, NVME_DSM_AD)), 0);
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_READ, 0, 16, buf)), 0);
 	assert_true(all(host_mem(&h, buf), 8192, 0x77)); /* a hint: nothing happened */
@@ -321,12 +321,12 @@ static void test_no_fallocate(void **state)
 	assert_true(all(host_mem(&h, buf), 4096, 0));
 	assert_true(all(host_mem(&h, buf) + 4096, 4096, 0x77));
 	/* Errors on the way. */
-	inj.fail[NVME_AIO_WRITE] = -EIO;
-	inj.fail_after[NVME_AIO_WRITE] = 3;
+	inj.fail[FB_AIO_WRITE] = -EIO;
+	inj.fail_after[FB_AIO_WRITE] = 3;
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE_ZEROES, 0, 1024, 0)), NVME_SC_WRITE_FAULT);
-	inj.fail[NVME_AIO_FALLOCATE] = -ENOSPC;
+	inj.fail[FB_AIO_FALLOCATE] = -ENOSPC;
 	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_WRITE_ZEROES, 0, 1024, 0)), NVME_SC_CAPACITY_EXCEEDED);
-	inj.fail[NVME_AIO_FALLOCATE] = -EIO;
+	inj.fail[FB_AIO_FALLOCATE] = -EIO;
 	assert_int_equal(host_status(&h, 1, dsm(&h, buf, 1, range, NVME_DSM_AD)), NVME_SC_WRITE_FAULT);
 	host_close(&h);
 }
@@ -336,20 +336,20 @@ static void test_file_errors(void **state)
 {
 	static const struct {
 		uint8_t opc;
-		enum nvme_aio_kind kind;
+		enum fb_aio_kind kind;
 		int err;
 		uint16_t status;
 		bool media;
 	} t[] = {
-		{NVME_CMD_READ, NVME_AIO_READ, -EIO, NVME_SC_UNRECOVERED_READ, true},
-		{NVME_CMD_COMPARE, NVME_AIO_READ, -EIO, NVME_SC_UNRECOVERED_READ, true},
-		{NVME_CMD_READ, NVME_AIO_READ, -ENODATA, NVME_SC_UNRECOVERED_READ, true},
-		{NVME_CMD_WRITE, NVME_AIO_WRITE, -EIO, NVME_SC_WRITE_FAULT, true},
-		{NVME_CMD_WRITE, NVME_AIO_WRITE, -ENOSPC, NVME_SC_CAPACITY_EXCEEDED, false},
-		{NVME_CMD_WRITE, NVME_AIO_WRITE, -EDQUOT, NVME_SC_CAPACITY_EXCEEDED, false},
-		{NVME_CMD_WRITE, NVME_AIO_WRITE, -EROFS, NVME_SC_NS_WRITE_PROTECTED, false},
-		{NVME_CMD_WRITE, NVME_AIO_WRITE, -EPERM, NVME_SC_NS_WRITE_PROTECTED, false},
-		{NVME_CMD_READ, NVME_AIO_READ, -ENOMEM, NVME_SC_INTERNAL_ERROR, false},
+		{NVME_CMD_READ, FB_AIO_READ, -EIO, NVME_SC_UNRECOVERED_READ, true},
+		{NVME_CMD_COMPARE, FB_AIO_READ, -EIO, NVME_SC_UNRECOVERED_READ, true},
+		{NVME_CMD_READ, FB_AIO_READ, -ENODATA, NVME_SC_UNRECOVERED_READ, true},
+		{NVME_CMD_WRITE, FB_AIO_WRITE, -EIO, NVME_SC_WRITE_FAULT, true},
+		{NVME_CMD_WRITE, FB_AIO_WRITE, -ENOSPC, NVME_SC_CAPACITY_EXCEEDED, false},
+		{NVME_CMD_WRITE, FB_AIO_WRITE, -EDQUOT, NVME_SC_CAPACITY_EXCEEDED, false},
+		{NVME_CMD_WRITE, FB_AIO_WRITE, -EROFS, NVME_SC_NS_WRITE_PROTECTED, false},
+		{NVME_CMD_WRITE, FB_AIO_WRITE, -EPERM, NVME_SC_NS_WRITE_PROTECTED, false},
+		{NVME_CMD_READ, FB_AIO_READ, -ENOMEM, NVME_SC_INTERNAL_ERROR, false},
 	};
 	struct inject inj;
 	struct host h;
@@ -368,8 +368,8 @@ static void test_file_errors(void **state)
 		assert_int_equal(host_status(&h, 1, rw(t[i].opc, 64, 8, buf)), 0);
 	}
 	/* Interrupted ones are simply done again, short ones to the end. */
-	inj.fail[NVME_AIO_READ] = inj.fail[NVME_AIO_WRITE] = -EINTR;
-	inj.fail_times[NVME_AIO_READ] = inj.fail_times[NVME_AIO_WRITE] = 3;
+	inj.fail[FB_AIO_READ] = inj.fail[FB_AIO_WRITE] = -EINTR;
+	inj.fail_times[FB_AIO_READ] = inj.fail_times[FB_AIO_WRITE] = 3;
 	inj.max_bytes = 1000;
 	for (unsigned i = 0; i < 8192; i++)
 		host_mem(&h, buf)[i] = (uint8_t)(i * 7);

@@ -220,15 +220,15 @@ static void test_direct(void **state)
 	snprintf(text, sizeof(text), "file=%s", good);
 	assert_int_equal(fake_new(&dev, &nvme_model, text, 1 << 20), 0);
 	n = dev->state;
-	assert_false(n->ns[0].direct);
-	assert_int_equal(fcntl(n->ns[0].fd, F_GETFL) & O_DIRECT, 0);
+	assert_false(n->ns[0].disk.direct);
+	assert_int_equal(fcntl(n->ns[0].disk.fd, F_GETFL) & O_DIRECT, 0);
 	fake_free(dev);
 	/* On what this file system allows; if it does not, one line says so and the page cache is used. */
 	snprintf(text, sizeof(text), "file=%s,direct=on", good);
 	assert_int_equal(fake_new(&dev, &nvme_model, text, 1 << 20), 0);
 	n = dev->state;
-	assert_int_equal(!!(fcntl(n->ns[0].fd, F_GETFL) & O_DIRECT), n->ns[0].direct);
-	if (n->ns[0].direct)
+	assert_int_equal(!!(fcntl(n->ns[0].disk.fd, F_GETFL) & O_DIRECT), n->ns[0].disk.direct);
+	if (n->ns[0].disk.direct)
 		assert_string_equal(dev->errors, "");
 	else
 		assert_non_null(strstr(dev->errors, "goes through the page cache"));
@@ -238,13 +238,13 @@ static void test_direct(void **state)
 /* io_uring forbidden: threads, and one clear line where io_uring was asked for. */
 static void test_no_uring(void **state)
 {
-	struct nvme_aio aio;
+	struct fb_aio aio;
 
-	assert_int_equal(nvme_aio_open(&aio, NVME_AIO_THREADS, NULL, 0, false), 0);
+	assert_int_equal(fb_aio_open(&aio, FB_AIO_THREADS, NULL, 0, false), 0);
 	assert_string_equal(aio.backend->name, "threads");
-	nvme_aio_close(&aio);
-	assert_int_equal(nvme_aio_open(&aio, NVME_AIO_AUTO, NULL, 0, false), 0);
-	nvme_aio_close(&aio);
+	fb_aio_close(&aio);
+	assert_int_equal(fb_aio_open(&aio, FB_AIO_AUTO, NULL, 0, false), 0);
+	fb_aio_close(&aio);
 }
 
 int main(void)

@@ -176,7 +176,7 @@ static void test_orphan_write(void **state)
 		host_put(&h, 1, host_rw(NVME_CMD_WRITE, 1, 0, 8, buf, 0));
 		host_ring(&h, 1);
 		fake_settle(h.dev);
-		assert_int_equal(inj.seen[NVME_AIO_WRITE], 1);
+		assert_int_equal(inj.seen[FB_AIO_WRITE], 1);
 		do_reset(&h, how);
 		fake_settle(h.dev);
 		fake_write32(h.dev, NVME_REG_CC, 0);
@@ -245,14 +245,14 @@ static void test_shutdown(void **state)
 		buf = host_alloc(&h, 4096, 4096);
 		inject_into(&inj, &h.n->aio);
 		assert_int_equal(host_status(&h, 1, host_rw(NVME_CMD_WRITE, 1, 0, 8, buf, 0)), 0);
-		assert_int_equal(inj.seen[NVME_AIO_FSYNC], 0);
+		assert_int_equal(inj.seen[FB_AIO_FSYNC], 0);
 		inj.hold = true;
 		shutdown(&h, shn);
 		fake_settle(h.dev);
 		assert_int_equal(csts(&h), NVME_CSTS_RDY | NVME_CSTS_SHST_OCCURRING);
 		inject_release(&inj);
 		fake_settle(h.dev);
-		assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+		assert_int_equal(inj.seen[FB_AIO_FSYNC], 1);
 		assert_int_equal(csts(&h), NVME_CSTS_RDY | NVME_CSTS_SHST_COMPLETE);
 		fake_reset(h.dev, FB_RESET_SESSION);
 		assert_int_equal(h.n->unsafe_shutdowns, 0);
@@ -281,13 +281,13 @@ static void test_shutdown_busy(void **state)
 	fake_settle(h.dev);
 	shutdown(&h, NVME_CC_SHN_NORMAL);
 	fake_settle(h.dev);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 0);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 0);
 	assert_int_equal(csts(&h), NVME_CSTS_RDY | NVME_CSTS_SHST_OCCURRING);
-	inj.fail[NVME_AIO_FSYNC] = -EIO;
+	inj.fail[FB_AIO_FSYNC] = -EIO;
 	inject_release(&inj);
 	fake_settle(h.dev);
 	assert_int_equal(SC(host_wait(&h, 1).status), 0);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 1);
 	assert_int_equal(csts(&h), NVME_CSTS_RDY | NVME_CSTS_SHST_COMPLETE);
 	assert_int_equal(h.n->ns[0].media_errors, 1);
 	host_close(&h);
@@ -323,11 +323,11 @@ static void test_quiesce(void **state)
 	inject_release(&inj);
 	fake_settle(h.dev);
 	assert_true(h.dev->idle);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 1);
 	assert_true(host_take(&h, 1, &cqe));
 	assert_int_equal(SC(cqe.status), 0);
 	assert_false(host_take(&h, 1, &cqe));
-	assert_int_equal(inj.seen[NVME_AIO_WRITE], 1);
+	assert_int_equal(inj.seen[FB_AIO_WRITE], 1);
 	host_close(&h);
 }
 
@@ -356,7 +356,7 @@ static void test_quiesce_reset(void **state)
 	fake_reset(h.dev, FB_RESET_SESSION);
 	fake_settle(h.dev);
 	assert_true(h.dev->idle);
-	assert_int_equal(inj.seen[NVME_AIO_FSYNC], 1);
+	assert_int_equal(inj.seen[FB_AIO_FSYNC], 1);
 	host_close(&h);
 }
 

@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-static void put(struct nvme_aio_op ***last, struct nvme_aio_op *op)
+static void put(struct fb_aio_op ***last, struct fb_aio_op *op)
 {
 	op->next = NULL;
 	**last = op;
 	*last = &op->next;
 }
 
-static void queue(struct nvme_aio *aio, struct nvme_aio_op *op)
+static void queue(struct fb_aio *aio, struct fb_aio_op *op)
 {
 	struct inject *inj = aio->priv;
 	unsigned k = op->kind;
@@ -31,30 +31,30 @@ static void queue(struct nvme_aio *aio, struct nvme_aio_op *op)
 			inj->fail[k] = 0;
 		return;
 	}
-	if (inj->max_bytes && k <= NVME_AIO_WRITE && op->len > inj->max_bytes) {
+	if (inj->max_bytes && k <= FB_AIO_WRITE && op->len > inj->max_bytes) {
 		/* Moves a part, as a file system under pressure may. The op's own length stays. */
 		uint32_t len = op->len;
 
 		op->len = inj->max_bytes;
-		nvme_aio_queue(&inj->inner, op);
-		nvme_aio_submit(&inj->inner);
+		fb_aio_queue(&inj->inner, op);
+		fb_aio_submit(&inj->inner);
 		op->len = len;
 		return;
 	}
-	nvme_aio_queue(&inj->inner, op);
+	fb_aio_queue(&inj->inner, op);
 }
 
-static bool submit(struct nvme_aio *aio)
+static bool submit(struct fb_aio *aio)
 {
 	struct inject *inj = aio->priv;
 
-	return nvme_aio_submit(&inj->inner);
+	return fb_aio_submit(&inj->inner);
 }
 
-static unsigned reap(struct nvme_aio *aio, unsigned max)
+static unsigned reap(struct fb_aio *aio, unsigned max)
 {
 	struct inject *inj = aio->priv;
-	struct nvme_aio_op *op;
+	struct fb_aio_op *op;
 	unsigned n = 0, inner;
 
 	while (n < max && (op = inj->first)) {
@@ -65,35 +65,35 @@ static unsigned reap(struct nvme_aio *aio, unsigned max)
 		n++;
 		op->done(op, op->res);
 	}
-	inner = nvme_aio_reap(&inj->inner, max - n);
+	inner = fb_aio_reap(&inj->inner, max - n);
 	aio->inflight -= inner;
 	return n + inner;
 }
 
-static void wait(struct nvme_aio *aio)
+static void wait(struct fb_aio *aio)
 {
 	struct inject *inj = aio->priv;
 
 	if (inj->held)
 		inject_release(inj); /* the device goes: the disk answers at last */
 	if (inj->inner.inflight) {
-		nvme_aio_submit(&inj->inner);
+		fb_aio_submit(&inj->inner);
 		inj->inner.backend->wait(&inj->inner);
 	}
 }
 
-static void close_both(struct nvme_aio *aio)
+static void close_both(struct fb_aio *aio)
 {
 	struct inject *inj = aio->priv;
 
-	nvme_aio_close(&inj->inner);
+	fb_aio_close(&inj->inner);
 }
 
-static const struct nvme_aio_backend backend = {
+static const struct fb_aio_backend backend = {
 	.name = "inject", .queue = queue, .submit = submit, .reap = reap, .wait = wait, .close = close_both,
 };
 
-void inject_into(struct inject *inj, struct nvme_aio *aio)
+void inject_into(struct inject *inj, struct fb_aio *aio)
 {
 	memset(inj, 0, sizeof(*inj));
 	inj->inner = *aio;
@@ -105,16 +105,16 @@ void inject_into(struct inject *inj, struct nvme_aio *aio)
 
 void inject_release(struct inject *inj)
 {
-	struct nvme_aio_op *op = inj->held;
+	struct fb_aio_op *op = inj->held;
 
 	inj->hold = false;
 	inj->held = NULL;
 	inj->held_last = &inj->held;
 	while (op) {
-		struct nvme_aio_op *next = op->next;
+		struct fb_aio_op *next = op->next;
 
-		nvme_aio_queue(&inj->inner, op);
+		fb_aio_queue(&inj->inner, op);
 		op = next;
 	}
-	nvme_aio_submit(&inj->inner);
+	fb_aio_submit(&inj->inner);
 }

@@ -3,12 +3,12 @@
 #ifndef FARBUS_TESTS_INJECT_H
 #define FARBUS_TESTS_INJECT_H
 
-#include "devices/nvme_aio.h"
+#include "devices/aio.h"
 
 enum { INJECT_KINDS = 4 };
 
 struct inject {
-	struct nvme_aio inner;
+	struct fb_aio inner;
 	/* Rules, by kind of operation. */
 	int fail[INJECT_KINDS];       /* -errno; 0: none */
 	unsigned fail_after[INJECT_KINDS]; /* so many go through before */
@@ -18,10 +18,10 @@ struct inject {
 	/* What was seen. */
 	unsigned seen[INJECT_KINDS], dsyncs;
 	int last_mode;
-	struct nvme_aio_op *first, **last, *held, **held_last;
+	struct fb_aio_op *first, **last, *held, **held_last;
 };
 
-void inject_into(struct inject *inj, struct nvme_aio *aio);
+void inject_into(struct inject *inj, struct fb_aio *aio);
 void inject_release(struct inject *inj); /* ends `hold` */
 
 #endif

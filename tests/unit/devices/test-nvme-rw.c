@@ -92,7 +92,7 @@ static void test_read_write(void **state)
 	}
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, 1)), 0);
 	assert_int_equal(host_status(&h, 1, host_cmd(NVME_CMD_FLUSH, UINT32_MAX)), 0);
-	assert_false(nvme_ns_dirty(&h.n->ns[0]));
+	assert_false(fb_disk_dirty(&h.n->ns[0].disk));
 	assert_int_equal(h.dev->bad_addresses, 0);
 	assert_true(h.dev->irqs[1] > 0);
 	close(fd);

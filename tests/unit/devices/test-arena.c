@@ -8,55 +8,55 @@
 
 #include <cmocka.h>
 
-#include "devices/nvme.h"
+#include "devices/arena.h"
 
 static void test_whole_again(void **state)
 {
-	struct nvme_arena a;
+	struct fb_arena a;
 	void *p[64];
 
-	assert_int_equal(nvme_arena_init(&a, 64 << 10, 256 << 10), 0);
+	assert_int_equal(fb_arena_init(&a, 64 << 10, 256 << 10), 0);
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 64; i++) {
-			p[i] = nvme_arena_get(&a, 1 + i * 64);
+			p[i] = fb_arena_get(&a, 1 + i * 64);
 			assert_non_null(p[i]);
 			assert_int_equal((uintptr_t)p[i] & 4095, 0);
 		}
-		assert_null(nvme_arena_get(&a, 1));
+		assert_null(fb_arena_get(&a, 1));
 		assert_int_equal(a.used, 256 << 10);
 		for (unsigned i = 0; i < 64; i++)
-			nvme_arena_put(&a, p[(i * 13 + round) % 64]);
+			fb_arena_put(&a, p[(i * 13 + round) % 64]);
 		assert_int_equal(a.used, 0);
 		/* All pieces joined: the largest blocks are there again, and no larger ones. */
 		for (unsigned i = 0; i < 4; i++)
-			assert_non_null(p[i] = nvme_arena_get(&a, 64 << 10));
-		assert_null(nvme_arena_get(&a, 4096));
+			assert_non_null(p[i] = fb_arena_get(&a, 64 << 10));
+		assert_null(fb_arena_get(&a, 4096));
 		for (unsigned i = 0; i < 4; i++)
-			nvme_arena_put(&a, p[i]);
+			fb_arena_put(&a, p[i]);
 	}
-	assert_null(nvme_arena_get(&a, (64 << 10) + 1));
-	nvme_arena_fini(&a);
+	assert_null(fb_arena_get(&a, (64 << 10) + 1));
+	fb_arena_fini(&a);
 }
 
 static void test_random(void **state)
 {
 	enum { SLOTS = 100 };
 	struct { uint8_t *p; size_t len; uint8_t mark; } s[SLOTS] = {{0}};
-	struct nvme_arena a;
+	struct fb_arena a;
 
 	srand(1);
-	assert_int_equal(nvme_arena_init(&a, 1 << 20, 4 << 20), 0);
+	assert_int_equal(fb_arena_init(&a, 1 << 20, 4 << 20), 0);
 	for (unsigned i = 0; i < 20000; i++) {
 		unsigned at = (unsigned)rand() % SLOTS;
 
 		if (s[at].p) {
 			for (size_t k = 0; k < s[at].len; k += 1111)
 				assert_int_equal(s[at].p[k], s[at].mark);
-			nvme_arena_put(&a, s[at].p);
+			fb_arena_put(&a, s[at].p);
 			s[at].p = NULL;
 		} else {
 			s[at].len = 1 + (size_t)rand() % (rand() % 4 ? 16 << 10 : 1 << 20);
-			s[at].p = nvme_arena_get(&a, s[at].len);
+			s[at].p = fb_arena_get(&a, s[at].len);
 			s[at].mark = (uint8_t)i;
 			if (s[at].p)
 				memset(s[at].p, s[at].mark, s[at].len);
@@ -64,10 +64,10 @@ static void test_random(void **state)
 	}
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (s[i].p)
-			nvme_arena_put(&a, s[i].p);
+			fb_arena_put(&a, s[i].p);
 	}
 	assert_int_equal(a.used, 0);
-	nvme_arena_fini(&a);
+	fb_arena_fini(&a);
 }
 
 int main(void)

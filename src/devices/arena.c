@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arena of nvme.h: a buddy allocator over pages of 4 KiB. */
+#include "devices/arena.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "devices/nvme.h"
-
 enum { PAGE = 4096, IN_USE = 0x80, NOT_A_BLOCK = 0x7f };
 
 /* Lives in the free block itself. */
-struct nvme_free_block {
-	struct nvme_free_block *next, **link;
+struct fb_arena_block {
+	struct fb_arena_block *next, **link;
 };
 
-static size_t page_of(const struct nvme_arena *a, const void *p)
+static size_t page_of(const struct fb_arena *a, const void *p)
 {
 	return (size_t)((const uint8_t *)p - a->base) / PAGE;
 }
 
-static void push(struct nvme_arena *a, void *p, unsigned order)
+static void push(struct fb_arena *a, void *p, unsigned order)
 {
-	struct nvme_free_block *b = p;
+	struct fb_arena_block *b = p;
 
 	b->next = a->free[order];
 	b->link = &a->free[order];
@@ -31,14 +30,14 @@ static void push(struct nvme_arena *a, void *p, unsigned order)
 	a->order[page_of(a, p)] = (uint8_t)order;
 }
 
-static void unlink_block(struct nvme_free_block *b)
+static void unlink_block(struct fb_arena_block *b)
 {
 	*b->link = b->next;
 	if (b->next)
 		b->next->link = b->link;
 }
 
-int nvme_arena_init(struct nvme_arena *a, size_t block_max, size_t size)
+int fb_arena_init(struct fb_arena *a, size_t block_max, size_t size)
 {
 	memset(a, 0, sizeof(*a));
 	while ((size_t)PAGE << a->top < block_max)
@@ -53,7 +52,7 @@ int nvme_arena_init(struct nvme_arena *a, size_t block_max, size_t size)
 	}
 	a->order = malloc(a->size / PAGE);
 	if (!a->order) {
-		nvme_arena_fini(a);
+		fb_arena_fini(a);
 		return -ENOMEM;
 	}
 	memset(a->order, NOT_A_BLOCK, a->size / PAGE);
@@ -63,7 +62,7 @@ int nvme_arena_init(struct nvme_arena *a, size_t block_max, size_t size)
 	return 0;
 }
 
-void nvme_arena_fini(struct nvme_arena *a)
+void fb_arena_fini(struct fb_arena *a)
 {
 	if (a->base)
 		munmap(a->base, a->size);
@@ -71,12 +70,12 @@ void nvme_arena_fini(struct nvme_arena *a)
 	memset(a, 0, sizeof(*a));
 }
 
-size_t nvme_arena_block_max(const struct nvme_arena *a)
+size_t fb_arena_block_max(const struct fb_arena *a)
 {
 	return (size_t)PAGE << a->top;
 }
 
-void *nvme_arena_get(struct nvme_arena *a, size_t len)
+void *fb_arena_get(struct fb_arena *a, size_t len)
 {
 	unsigned want = 0, order;
 	uint8_t *p;
@@ -98,7 +97,7 @@ void *nvme_arena_get(struct nvme_arena *a, size_t len)
 	return p;
 }
 
-void nvme_arena_put(struct nvme_arena *a, void *block)
+void fb_arena_put(struct fb_arena *a, void *block)
 {
 	uint8_t *p = block;
 	size_t page = page_of(a, p);
@@ -111,7 +110,7 @@ void nvme_arena_put(struct nvme_arena *a, void *block)
 
 		if (a->order[buddy] != order) /* in use, or cut smaller */
 			break;
-		unlink_block((struct nvme_free_block *)(void *)(a->base + buddy * PAGE));
+		unlink_block((struct fb_arena_block *)(void *)(a->base + buddy * PAGE));
 		a->order[buddy] = NOT_A_BLOCK;
 		page &= ~((size_t)1 << order);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nvme_aio.h with threads that make blocking calls: for systems that forbid
+ * aio.h with threads that make blocking calls: for systems that forbid
  * io_uring. Two FIFOs under one lock; an eventfd tells of completions.
  */
 #include <errno.h>
@@ -12,12 +12,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "devices/nvme_aio.h"
+#include "devices/aio.h"
 
 enum { THREADS = 4 };
 
 struct fifo {
-	struct nvme_aio_op *first, **last;
+	struct fb_aio_op *first, **last;
 };
 
 struct pool {
@@ -31,16 +31,16 @@ struct pool {
 	int event_fd;
 };
 
-static void put(struct fifo *f, struct nvme_aio_op *op)
+static void put(struct fifo *f, struct fb_aio_op *op)
 {
 	op->next = NULL;
 	*f->last = op;
 	f->last = &op->next;
 }
 
-static struct nvme_aio_op *take(struct fifo *f)
+static struct fb_aio_op *take(struct fifo *f)
 {
-	struct nvme_aio_op *op = f->first;
+	struct fb_aio_op *op = f->first;
 
 	if (op) {
 		f->first = op->next;
@@ -50,20 +50,20 @@ static struct nvme_aio_op *take(struct fifo *f)
 	return op;
 }
 
-static int run(const struct nvme_aio_op *op)
+static int run(const struct fb_aio_op *op)
 {
 	struct iovec iov = {op->buf, op->len};
 	ssize_t n;
 
 	do {
 		switch (op->kind) {
-		case NVME_AIO_READ:
+		case FB_AIO_READ:
 			n = pread(op->fd, op->buf, op->len, (off_t)op->offset);
 			break;
-		case NVME_AIO_WRITE:
+		case FB_AIO_WRITE:
 			n = pwritev2(op->fd, &iov, 1, (off_t)op->offset, op->dsync ? RWF_DSYNC : 0);
 			break;
-		case NVME_AIO_FSYNC:
+		case FB_AIO_FSYNC:
 			n = fdatasync(op->fd);
 			break;
 		default:
@@ -81,7 +81,7 @@ static void *worker(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
-		struct nvme_aio_op *op = take(&p->todo);
+		struct fb_aio_op *op = take(&p->todo);
 
 		if (!op) {
 			if (p->stop)
@@ -100,14 +100,14 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-static void threads_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
+static void threads_queue(struct fb_aio *aio, struct fb_aio_op *op)
 {
 	struct pool *p = aio->priv;
 
 	put(&p->queued, op);
 }
 
-static bool threads_submit(struct nvme_aio *aio)
+static bool threads_submit(struct fb_aio *aio)
 {
 	struct pool *p = aio->priv;
 
@@ -123,13 +123,13 @@ static bool threads_submit(struct nvme_aio *aio)
 	return false;
 }
 
-static unsigned threads_reap(struct nvme_aio *aio, unsigned max)
+static unsigned threads_reap(struct fb_aio *aio, unsigned max)
 {
 	struct pool *p = aio->priv;
 	unsigned n = 0;
 
 	while (n < max) {
-		struct nvme_aio_op *op;
+		struct fb_aio_op *op;
 
 		pthread_mutex_lock(&p->lock);
 		op = take(&p->ended);
@@ -149,7 +149,7 @@ static unsigned threads_reap(struct nvme_aio *aio, unsigned max)
 	return n;
 }
 
-static void threads_wait(struct nvme_aio *aio)
+static void threads_wait(struct fb_aio *aio)
 {
 	struct pool *p = aio->priv;
 	struct pollfd pfd = {p->event_fd, POLLIN, 0};
@@ -158,7 +158,7 @@ static void threads_wait(struct nvme_aio *aio)
 		;
 }
 
-static void threads_close(struct nvme_aio *aio)
+static void threads_close(struct fb_aio *aio)
 {
 	struct pool *p = aio->priv;
 
@@ -174,7 +174,7 @@ static void threads_close(struct nvme_aio *aio)
 	free(p);
 }
 
-static const struct nvme_aio_backend threads_backend = {
+static const struct fb_aio_backend threads_backend = {
 	.name = "threads",
 	.queue = threads_queue,
 	.submit = threads_submit,
@@ -183,7 +183,7 @@ static const struct nvme_aio_backend threads_backend = {
 	.close = threads_close,
 };
 
-int nvme_aio_threads_open(struct nvme_aio *aio)
+int fb_aio_threads_open(struct fb_aio *aio)
 {
 	struct pool *p = calloc(1, sizeof(*p));
 	sigset_t all, old;
@@ -216,7 +216,7 @@ int nvme_aio_threads_open(struct nvme_aio *aio)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err) {
 		threads_close(aio);
-		*aio = (struct nvme_aio){.wake_fd = -1};
+		*aio = (struct fb_aio){.wake_fd = -1};
 	}
 	return err;
 }

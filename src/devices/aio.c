@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nvme_aio.h with io_uring.
+ * aio.h with io_uring.
  *
  * Operations wait in a FIFO until submit(), which turns as many as fit into
  * SQEs and enters the kernel once. So a round of the event loop costs one
@@ -9,7 +9,7 @@
  * descriptor is what the event loop sleeps on: no eventfd write for each
  * completion.
  */
-#include "devices/nvme_aio.h"
+#include "devices/aio.h"
 
 #include <errno.h>
 #include <liburing.h>
@@ -22,25 +22,25 @@ enum { URING_ENTRIES = 256, URING_INFLIGHT = 512 };
 
 struct uring {
 	struct io_uring ring;
-	struct nvme_aio_op *first, **last; /* queued, not yet SQEs */
+	struct fb_aio_op *first, **last; /* queued, not yet SQEs */
 	unsigned in_kernel;                /* SQEs whose CQE has not been seen */
 	uint8_t *arena;                    /* registered buffer 0, or NULL */
 	size_t arena_len;
 };
 
-static void prepare(struct uring *u, struct io_uring_sqe *sqe, struct nvme_aio_op *op)
+static void prepare(struct uring *u, struct io_uring_sqe *sqe, struct fb_aio_op *op)
 {
 	uint8_t *buf = op->buf;
 	bool fixed = u->arena && buf >= u->arena && buf < u->arena + u->arena_len;
 
 	switch (op->kind) {
-	case NVME_AIO_READ:
+	case FB_AIO_READ:
 		if (fixed)
 			io_uring_prep_read_fixed(sqe, op->fd, buf, op->len, op->offset, 0);
 		else
 			io_uring_prep_read(sqe, op->fd, buf, op->len, op->offset);
 		break;
-	case NVME_AIO_WRITE:
+	case FB_AIO_WRITE:
 		if (fixed)
 			io_uring_prep_write_fixed(sqe, op->fd, buf, op->len, op->offset, 0);
 		else
@@ -48,17 +48,17 @@ static void prepare(struct uring *u, struct io_uring_sqe *sqe, struct nvme_aio_o
 		if (op->dsync)
 			sqe->rw_flags = RWF_DSYNC;
 		break;
-	case NVME_AIO_FSYNC:
+	case FB_AIO_FSYNC:
 		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
 		break;
-	case NVME_AIO_FALLOCATE:
+	case FB_AIO_FALLOCATE:
 		io_uring_prep_fallocate(sqe, op->fd, op->mode, (off_t)op->offset, (off_t)op->range);
 		break;
 	}
 	io_uring_sqe_set_data(sqe, op);
 }
 
-static void uring_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
+static void uring_queue(struct fb_aio *aio, struct fb_aio_op *op)
 {
 	struct uring *u = aio->priv;
 
@@ -67,7 +67,7 @@ static void uring_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
 	u->last = &op->next;
 }
 
-static bool uring_submit(struct nvme_aio *aio)
+static bool uring_submit(struct fb_aio *aio)
 {
 	struct uring *u = aio->priv;
 	bool more = true;
@@ -76,7 +76,7 @@ static bool uring_submit(struct nvme_aio *aio)
 		struct io_uring_sqe *sqe;
 
 		while (u->first && u->in_kernel < URING_INFLIGHT && (sqe = io_uring_get_sqe(&u->ring))) {
-			struct nvme_aio_op *op = u->first;
+			struct fb_aio_op *op = u->first;
 
 			u->first = op->next;
 			if (!u->first)
@@ -93,14 +93,14 @@ static bool uring_submit(struct nvme_aio *aio)
 	return io_uring_sq_ready(&u->ring) > 0;
 }
 
-static unsigned uring_reap(struct nvme_aio *aio, unsigned max)
+static unsigned uring_reap(struct fb_aio *aio, unsigned max)
 {
 	struct uring *u = aio->priv;
 	struct io_uring_cqe *cqe;
 	unsigned n = 0;
 
 	while (n < max && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
-		struct nvme_aio_op *op = io_uring_cqe_get_data(cqe);
+		struct fb_aio_op *op = io_uring_cqe_get_data(cqe);
 		int res = cqe->res;
 
 		io_uring_cqe_seen(&u->ring, cqe);
@@ -112,7 +112,7 @@ static unsigned uring_reap(struct nvme_aio *aio, unsigned max)
 	return n;
 }
 
-static void uring_wait(struct nvme_aio *aio)
+static void uring_wait(struct fb_aio *aio)
 {
 	struct uring *u = aio->priv;
 
@@ -120,7 +120,7 @@ static void uring_wait(struct nvme_aio *aio)
 		io_uring_submit_and_wait(&u->ring, 1);
 }
 
-static void uring_close(struct nvme_aio *aio)
+static void uring_close(struct fb_aio *aio)
 {
 	struct uring *u = aio->priv;
 
@@ -128,7 +128,7 @@ static void uring_close(struct nvme_aio *aio)
 	free(u);
 }
 
-static const struct nvme_aio_backend uring_backend = {
+static const struct fb_aio_backend uring_backend = {
 	.name = "io_uring",
 	.writes_at_once = true,
 	.queue = uring_queue,
@@ -138,7 +138,7 @@ static const struct nvme_aio_backend uring_backend = {
 	.close = uring_close,
 };
 
-int nvme_aio_uring_open(struct nvme_aio *aio, void *arena, size_t arena_len, bool pin)
+int fb_aio_uring_open(struct fb_aio *aio, void *arena, size_t arena_len, bool pin)
 {
 	struct uring *u = calloc(1, sizeof(*u));
 	struct iovec iov = {arena, arena_len};
@@ -169,16 +169,16 @@ int nvme_aio_uring_open(struct nvme_aio *aio, void *arena, size_t arena_len, boo
 	return 0;
 }
 
-int nvme_aio_open(struct nvme_aio *aio, enum nvme_aio_choice choice, void *arena, size_t arena_len, bool pin)
+int fb_aio_open(struct fb_aio *aio, enum fb_aio_choice choice, void *arena, size_t arena_len, bool pin)
 {
 	int err = -ENOSYS;
 
-	*aio = (struct nvme_aio){.wake_fd = -1};
-	if (choice != NVME_AIO_THREADS)
-		err = nvme_aio_uring_open(aio, arena, arena_len, pin);
-	if (choice == NVME_AIO_THREADS ||
-	    (choice == NVME_AIO_AUTO && (err == -EPERM || err == -ENOSYS || err == -EACCES)))
-		err = nvme_aio_threads_open(aio);
+	*aio = (struct fb_aio){.wake_fd = -1};
+	if (choice != FB_AIO_THREADS)
+		err = fb_aio_uring_open(aio, arena, arena_len, pin);
+	if (choice == FB_AIO_THREADS ||
+	    (choice == FB_AIO_AUTO && (err == -EPERM || err == -ENOSYS || err == -EACCES)))
+		err = fb_aio_threads_open(aio);
 	return err;
 }
 
@@ -202,7 +202,7 @@ static long waits(void)
 	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
-static void write_at_once(struct nvme_aio *aio, struct nvme_aio_op *op, uint64_t before)
+static void write_at_once(struct fb_aio *aio, struct fb_aio_op *op, uint64_t before)
 {
 	long waited = waits();
 	ssize_t n = pwrite(op->fd, op->buf, op->len, (off_t)op->offset);
@@ -215,7 +215,7 @@ static void write_at_once(struct nvme_aio *aio, struct nvme_aio_op *op, uint64_t
 	*aio->ended_last = op;
 	aio->ended_last = &op->next;
 	after = clock_ns();
-	if (after - before > NVME_AIO_SLOW_NS && waits() != waited) {
+	if (after - before > FB_AIO_SLOW_NS && waits() != waited) {
 		aio->slow++;
 		aio->rest_until_ns = after + ((uint64_t)REST_MS_MIN << aio->rests) * 1000000u;
 		if (aio->rests < RESTS_MAX)
@@ -225,9 +225,9 @@ static void write_at_once(struct nvme_aio *aio, struct nvme_aio_op *op, uint64_t
 	}
 }
 
-static unsigned reap_ended(struct nvme_aio *aio, unsigned max)
+static unsigned reap_ended(struct fb_aio *aio, unsigned max)
 {
-	struct nvme_aio_op *op;
+	struct fb_aio_op *op;
 	unsigned n = 0;
 
 	while (n < max && (op = aio->ended)) {
@@ -241,11 +241,11 @@ static unsigned reap_ended(struct nvme_aio *aio, unsigned max)
 
 /* ---- Every backend ------------------------------------------------------------------ */
 
-void nvme_aio_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
+void fb_aio_queue(struct fb_aio *aio, struct fb_aio_op *op)
 {
 	aio->inflight++;
 	aio->ops++;
-	if (op->kind == NVME_AIO_WRITE && op->cached && !op->dsync && aio->backend->writes_at_once) {
+	if (op->kind == FB_AIO_WRITE && op->cached && !op->dsync && aio->backend->writes_at_once) {
 		uint64_t now = clock_ns();
 
 		if (now >= aio->rest_until_ns) {
@@ -256,12 +256,12 @@ void nvme_aio_queue(struct nvme_aio *aio, struct nvme_aio_op *op)
 	aio->backend->queue(aio, op);
 }
 
-bool nvme_aio_submit(struct nvme_aio *aio)
+bool fb_aio_submit(struct fb_aio *aio)
 {
 	return aio->inflight && aio->backend->submit(aio);
 }
 
-unsigned nvme_aio_reap(struct nvme_aio *aio, unsigned max)
+unsigned fb_aio_reap(struct fb_aio *aio, unsigned max)
 {
 	unsigned n;
 
@@ -271,20 +271,20 @@ unsigned nvme_aio_reap(struct nvme_aio *aio, unsigned max)
 	return n + (aio->inflight && n < max ? aio->backend->reap(aio, max - n) : 0);
 }
 
-void nvme_aio_drain(struct nvme_aio *aio)
+void fb_aio_drain(struct fb_aio *aio)
 {
 	while (aio->inflight) {
 		aio->backend->submit(aio);
-		if (!nvme_aio_reap(aio, UINT32_MAX))
+		if (!fb_aio_reap(aio, UINT32_MAX))
 			aio->backend->wait(aio);
 	}
 }
 
-void nvme_aio_close(struct nvme_aio *aio)
+void fb_aio_close(struct fb_aio *aio)
 {
 	if (!aio->backend)
 		return;
-	nvme_aio_drain(aio);
+	fb_aio_drain(aio);
 	aio->backend->close(aio);
-	*aio = (struct nvme_aio){.wake_fd = -1};
+	*aio = (struct fb_aio){.wake_fd = -1};
 }

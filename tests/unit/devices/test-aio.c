@@ -14,17 +14,17 @@
 
 #include <cmocka.h>
 
-#include "devices/nvme_aio.h"
+#include "devices/aio.h"
 
 enum { OPS = 3000 };
 
 struct counted {
-	struct nvme_aio_op op;
+	struct fb_aio_op op;
 	int res;
 	unsigned times;
 };
 
-static void ended(struct nvme_aio_op *op, int res)
+static void ended(struct fb_aio_op *op, int res)
 {
 	struct counted *c = (struct counted *)(void *)op;
 
@@ -44,35 +44,35 @@ static int temp_file(char *path, off_t size)
 	return fd;
 }
 
-static struct counted run_one(struct nvme_aio *aio, struct nvme_aio_op op)
+static struct counted run_one(struct fb_aio *aio, struct fb_aio_op op)
 {
 	struct counted c = {.op = op};
 	struct pollfd p = {aio->wake_fd, POLLIN, 0};
 
 	c.op.done = ended;
-	nvme_aio_queue(aio, &c.op);
-	while (nvme_aio_submit(aio))
+	fb_aio_queue(aio, &c.op);
+	while (fb_aio_submit(aio))
 		;
-	nvme_aio_reap(aio, 100);
+	fb_aio_reap(aio, 100);
 	while (!c.times) {
 		assert_int_equal(poll(&p, 1, 10000), 1); /* the descriptor tells */
-		nvme_aio_reap(aio, 100);
+		fb_aio_reap(aio, 100);
 	}
 	return c;
 }
 
-static void each(enum nvme_aio_choice choice)
+static void each(enum fb_aio_choice choice)
 {
 	static uint8_t buf[2][65536];
 	struct counted *many = calloc(OPS, sizeof(*many));
-	struct nvme_aio aio;
+	struct fb_aio aio;
 	char path[32];
 	int fd = temp_file(path, 1 << 20);
 	struct stat st;
 
-	assert_int_equal(nvme_aio_open(&aio, choice, NULL, 0, false), 0);
+	assert_int_equal(fb_aio_open(&aio, choice, NULL, 0, false), 0);
 	memset(buf[0], 0x5a, sizeof(buf[0]));
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_WRITE,
+	assert_int_equal(run_one(&aio, (struct fb_aio_op){.kind = FB_AIO_WRITE,
 							    .fd = fd,
 							    .buf = buf[0],
 							    .len = 65536,
@@ -81,23 +81,23 @@ static void each(enum nvme_aio_choice choice)
 				 .res,
 			 65536);
 	assert_int_equal(run_one(&aio,
-				 (struct nvme_aio_op){
-					 .kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 65536, .offset = 8192})
+				 (struct fb_aio_op){
+					 .kind = FB_AIO_READ, .fd = fd, .buf = buf[1], .len = 65536, .offset = 8192})
 				 .res,
 			 65536);
 	assert_memory_equal(buf[0], buf[1], 65536);
 	/* Short at the end, nothing beyond it, errors as they are. */
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
+	assert_int_equal(run_one(&aio, (struct fb_aio_op){.kind = FB_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
 							    .offset = (1 << 20) - 4096}).res, 4096);
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
+	assert_int_equal(run_one(&aio, (struct fb_aio_op){.kind = FB_AIO_READ, .fd = fd, .buf = buf[1], .len = 8192,
 							    .offset = 1 << 20}).res, 0);
 	assert_int_equal(
-		run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_READ, .fd = -1, .buf = buf[1], .len = 1}).res,
+		run_one(&aio, (struct fb_aio_op){.kind = FB_AIO_READ, .fd = -1, .buf = buf[1], .len = 1}).res,
 		-EBADF);
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_FSYNC, .fd = fd}).res, 0);
+	assert_int_equal(run_one(&aio, (struct fb_aio_op){.kind = FB_AIO_FSYNC, .fd = fd}).res, 0);
 	fstat(fd, &st);
 	assert_int_equal(st.st_blocks, 128);
-	assert_int_equal(run_one(&aio, (struct nvme_aio_op){.kind = NVME_AIO_FALLOCATE,
+	assert_int_equal(run_one(&aio, (struct fb_aio_op){.kind = FB_AIO_FALLOCATE,
 							    .fd = fd,
 							    .offset = 8192,
 							    .range = 65536,
@@ -109,34 +109,34 @@ static void each(enum nvme_aio_choice choice)
 
 	/* More than any ring holds. */
 	for (unsigned i = 0; i < OPS; i++) {
-		many[i].op = (struct nvme_aio_op){.kind = i % 2 ? NVME_AIO_READ : NVME_AIO_WRITE,
+		many[i].op = (struct fb_aio_op){.kind = i % 2 ? FB_AIO_READ : FB_AIO_WRITE,
 						  .fd = fd,
 						  .buf = buf[i % 2],
 						  .len = 512,
 						  .offset = i % 2000 * 512,
 						  .done = ended};
-		nvme_aio_queue(&aio, &many[i].op);
+		fb_aio_queue(&aio, &many[i].op);
 	}
 	assert_int_equal(aio.inflight, OPS);
-	nvme_aio_drain(&aio);
+	fb_aio_drain(&aio);
 	assert_int_equal(aio.inflight, 0);
 	for (unsigned i = 0; i < OPS; i++) {
 		assert_int_equal(many[i].times, 1);
 		assert_int_equal(many[i].res, 512);
 	}
-	nvme_aio_close(&aio);
+	fb_aio_close(&aio);
 	free(many);
 	close(fd);
 }
 
 static void test_uring(void **state)
 {
-	each(NVME_AIO_URING);
+	each(FB_AIO_URING);
 }
 
 static void test_threads(void **state)
 {
-	each(NVME_AIO_THREADS);
+	each(FB_AIO_THREADS);
 }
 
 /* A disk that makes writers wait: linked with --wrap=pwrite64. */
@@ -147,7 +147,7 @@ ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
 
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
 {
-	struct timespec t = {0, 3 * NVME_AIO_SLOW_NS};
+	struct timespec t = {0, 3 * FB_AIO_SLOW_NS};
 
 	if (slow_writes) {
 		slow_writes--;
@@ -161,28 +161,28 @@ static void test_at_once(void **state)
 {
 	static uint8_t buf[4096];
 	struct counted c[10];
-	struct nvme_aio aio;
+	struct fb_aio aio;
 	char path[32];
 	int fd = temp_file(path, 1 << 20);
 	uint8_t byte;
 
-	assert_int_equal(nvme_aio_open(&aio, NVME_AIO_URING, NULL, 0, false), 0);
+	assert_int_equal(fb_aio_open(&aio, FB_AIO_URING, NULL, 0, false), 0);
 	for (unsigned i = 0; i < 10; i++) {
-		c[i] = (struct counted){.op = {.kind = NVME_AIO_WRITE, .fd = fd, .buf = buf, .len = 4096,
+		c[i] = (struct counted){.op = {.kind = FB_AIO_WRITE, .fd = fd, .buf = buf, .len = 4096,
 					       .offset = i * 4096, .cached = true, .done = ended}};
 		buf[0] = (uint8_t)(i + 1);
 		slow_writes = i == 4;
-		nvme_aio_queue(&aio, &c[i].op);
+		fb_aio_queue(&aio, &c[i].op);
 		assert_int_equal(c[i].times, 0);
 		assert_int_equal(pread(fd, &byte, 1, i * 4096), 1);
 		assert_int_equal(byte, i <= 4 ? i + 1 : 0); /* later ones are not submitted yet */
 	}
 	assert_int_equal(aio.at_once, 4);
 	assert_int_equal(aio.slow, 1);
-	assert_int_equal(nvme_aio_reap(&aio, 3), 3);
+	assert_int_equal(fb_aio_reap(&aio, 3), 3);
 	assert_int_equal(c[2].times, 1);
 	assert_int_equal(c[3].times, 0);
-	nvme_aio_drain(&aio);
+	fb_aio_drain(&aio);
 	for (unsigned i = 0; i < 10; i++) {
 		assert_int_equal(c[i].times, 1);
 		assert_int_equal(c[i].res, 4096);
@@ -197,7 +197,7 @@ static void test_at_once(void **state)
 	aio.rest_until_ns = 0;
 	c[0].op.fd = -1;
 	assert_int_equal(run_one(&aio, c[0].op).res, -EBADF);
-	nvme_aio_close(&aio);
+	fb_aio_close(&aio);
 	close(fd);
 }
 
