@@ -124,7 +124,7 @@ struct fb_model {
 	 */
 	void (*reset)(struct fb_device *dev, enum fb_reset kind);
 
-	/* Register access, `size` 1..8 bytes, naturally aligned, little-endian value. */
+	/* Register access, `size` 1..8 bytes, naturally aligned, little-endian value. Either may defer: fb_access_defer(). */
 	uint64_t (*read)(struct fb_device *dev, unsigned bar, uint64_t offset, unsigned size);
 	void (*write)(struct fb_device *dev, unsigned bar, uint64_t offset, uint64_t value, unsigned size);
 
@@ -144,13 +144,59 @@ const char *fb_device_id(const struct fb_device *dev);   /* "ssd0" */
 const char *fb_device_name(const struct fb_device *dev); /* "ssd0 01:00.0", for logs */
 struct fb_device *fb_device_of_state(void *state);
 
-/* In realize() only: change what the model's struct says. 0 or -EINVAL. */
+/*
+ * In realize() only: change what the model's struct says, up to presenting
+ * another device altogether. 0 or -EINVAL; what does not fit together is
+ * refused, with a message, after realize().
+ */
+int fb_device_set_identity(struct fb_device *dev, const struct fb_identity *identity);
+/* Adds the BAR bar->index, or replaces it; size 0 takes it away. The struct is copied. */
+int fb_device_set_bar(struct fb_device *dev, const struct fb_bar *bar);
 int fb_device_set_bar_size(struct fb_device *dev, unsigned bar, uint64_t size);
 int fb_device_set_vectors(struct fb_device *dev, uint16_t msi, uint16_t msix);
+/* Where MSI-X table and PBA are; offsets 8-aligned. Without this call: as the struct says, the PBA behind the table. */
+int fb_device_set_msix(struct fb_device *dev, unsigned table_bar, uint64_t table_offset, unsigned pba_bar,
+		       uint64_t pba_offset);
+int fb_device_set_intx(struct fb_device *dev, bool intx);
 void fb_device_set_serial_number(struct fb_device *dev, uint64_t serial); /* Device Serial Number capability */
+/*
+ * One more capability (vendor-specific ones, above all): `len` bytes that follow
+ * its ID and next pointer (or, of an extended one, its first 4 bytes), as they
+ * are after a reset. `writable` (as long, or NULL: none): the bits that the guest
+ * can change. Returns its offset, -EINVAL, -ENOSPC or -ENOMEM. There is room for
+ * 64 bytes of capabilities and 3,712 of extended ones, headers included.
+ */
+int fb_device_add_capability(struct fb_device *dev, uint8_t id, const void *body, const void *writable, unsigned len);
+int fb_device_add_ext_capability(struct fb_device *dev, uint16_t id, unsigned version, const void *body,
+				 const void *writable, unsigned len);
 
 /* After quiesce() returned false: the last command has ended. */
 void fb_device_idle(struct fb_device *dev);
+
+/* ---- Accesses that end later ---------------------------------------------- */
+
+struct fb_access; /* one call of read() or write() that has not ended */
+
+/*
+ * Inside read() or write() only: this access ends later, by fb_access_complete()
+ * or fb_access_fail(). What read() then returns is ignored. The guest's request is
+ * answered when all its accesses have ended (one that is wider than max_access
+ * is several calls, all made at once), behind the DMA writes and interrupts
+ * that were started before that. Its flow-control credit is held meanwhile: of
+ * reads the root has only so many at a time, of writes only so many bytes, so a
+ * model that defers writes throttles the guest. Nothing else of the function
+ * waits: later reads and writes come in their order.
+ *
+ * NULL: too many wait (FB_ACCESSES) or no memory; end this access at once.
+ * A reset and the end of a session end what waits: the guest's reads are
+ * answered with Unsupported Request where there is somebody to answer. The
+ * pointers are dead when reset() is called: the model forgets them there.
+ */
+struct fb_access *fb_access_defer(struct fb_device *dev);
+void fb_access_complete(struct fb_access *access, uint64_t value); /* of writes the value is ignored */
+/* The whole request is answered with Completer Abort: the guest reads all ones. Of a memory write: dropped. */
+void fb_access_fail(struct fb_access *access);
+enum { FB_ACCESSES = 4096 };
 
 /* ---- DMA ---------------------------------------------------------------- */
 

@@ -48,6 +48,7 @@ static json_t *stats_function(struct fb_box *box, unsigned index, const struct f
 	put_text(o, "id", f->id);
 	PUT(count, f, mmio_reads);
 	PUT(count, f, mmio_writes);
+	PUT(count, f, mmio_deferred);
 	PUT(count, f, cfg_reads);
 	PUT(count, f, cfg_writes);
 	PUT(count, f, dma_reads);

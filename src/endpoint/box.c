@@ -106,15 +106,14 @@ static void directory(void *arg, const struct fb_directory_request *request, str
 	page->total = request->group == box->group ? box->n : 0;
 	for (uint64_t i = request->first; i < page->total && page->n < sizeof(page->entries) / sizeof(page->entries[0]); i++) {
 		const struct entry *e = &box->entries[i];
-		const struct fb_model *model = fb_device_model(e->dev);
 		struct fb_directory_entry *out = &page->entries[page->n++];
 
 		memset(out, 0, sizeof(*out));
 		snprintf(out->id, sizeof(out->id), "%s", fb_device_id(e->dev));
-		snprintf(out->model, sizeof(out->model), "%s", model->name);
-		out->vendor_id = model->identity.vendor_id;
-		out->device_id = model->identity.device_id;
-		out->class_code = model->identity.class_code;
+		snprintf(out->model, sizeof(out->model), "%s", fb_device_model(e->dev)->name);
+		out->vendor_id = e->dev->identity.vendor_id;
+		out->device_id = e->dev->identity.device_id;
+		out->class_code = e->dev->identity.class_code;
 		out->group = box->group;
 		out->in_use = e->port != NULL;
 		/* Not out->user: who knows a root's node can say hello in its name and take the function over. */

@@ -14,6 +14,8 @@
 enum { AT_PM = 0x40, AT_MSI = 0x50, AT_EXP = 0x70, AT_MSIX = 0xb0 };
 enum { AT_AER = 0x100, AT_DSN = 0x148, AT_LTR = 0x158, AT_SPCIE = 0x160 };
 
+static_assert(AT_MSIX + MSIX_SIZE <= FIRST_EXTRA_CAP && AT_SPCIE + SPCIE_SIZE <= FIRST_EXTRA_EXT_CAP,
+	      "the model's capabilities overlap");
 static_assert(AT_PM + 8 <= AT_MSI && AT_MSI + MSI_SIZE <= AT_EXP && AT_EXP + EXP_SIZE <= AT_MSIX,
 	      "capabilities overlap");
 static_assert(AT_AER + AER_SIZE <= AT_DSN && AT_DSN + DSN_SIZE <= AT_LTR && AT_LTR + LTR_SIZE <= AT_SPCIE,
@@ -39,7 +41,7 @@ static void put32(struct fb_device *dev, unsigned at, uint32_t value, uint32_t r
 
 static void header(struct fb_device *dev)
 {
-	const struct fb_identity *id = &dev->model->identity;
+	const struct fb_identity *id = &dev->identity;
 
 	put16(dev, PCI_VENDOR_ID, id->vendor_id, 0);
 	put16(dev, PCI_DEVICE_ID, id->device_id, 0);
@@ -57,7 +59,7 @@ static void header(struct fb_device *dev)
 	put16(dev, PCI_SUBSYSTEM_VENDOR_ID, id->subsystem_vendor_id, 0);
 	put16(dev, PCI_SUBSYSTEM_ID, id->subsystem_id, 0);
 	put8(dev, PCI_INTERRUPT_LINE, 0, 0xff);
-	put8(dev, PCI_INTERRUPT_PIN, dev->model->intx ? 1 : 0, 0);
+	put8(dev, PCI_INTERRUPT_PIN, dev->intx ? 1 : 0, 0);
 
 	for (unsigned i = 0; i < N_BARS; i++) {
 		const struct fb_bar *bar = &dev->bars[i];
@@ -140,11 +142,9 @@ static void exp_cap(struct fb_device *dev, unsigned at)
 
 static void msix(struct fb_device *dev, unsigned at)
 {
-	const struct fb_model *m = dev->model;
-
 	put16(dev, at + MSIX_CONTROL, dev->msix_vectors - 1u, MSIX_CONTROL_MASK | MSIX_CONTROL_ENABLE);
-	put32(dev, at + MSIX_TABLE, (uint32_t)m->msix_offset | m->msix_bar, 0);
-	put32(dev, at + MSIX_PBA, (uint32_t)(m->msix_offset + (uint64_t)MSIX_ENTRY * dev->msix_vectors) | m->msix_bar, 0);
+	put32(dev, at + MSIX_TABLE, (uint32_t)dev->msix.table | dev->msix.table_bar, 0);
+	put32(dev, at + MSIX_PBA, (uint32_t)dev->msix.pba | dev->msix.pba_bar, 0);
 }
 
 static uint16_t extended(struct fb_device *dev, unsigned *last, unsigned at, uint16_t id, unsigned version)
@@ -171,6 +171,21 @@ static void aer(struct fb_device *dev, unsigned at)
 	put32(dev, at + AER_COR_STATUS, 0, 0);
 	fb_put_le32(dev->cfg_w1c + at + AER_COR_STATUS, AER_COR_ADVISORY);
 	put32(dev, at + AER_COR_MASK, AER_COR_ADVISORY, AER_COR_ADVISORY);
+}
+
+static void extra(struct fb_device *dev, unsigned *tail, unsigned *last)
+{
+	for (unsigned i = 0; i < dev->n_extra_caps; i++) {
+		const struct fb_extra_cap *c = &dev->extra_caps[i];
+		unsigned body = c->at + (c->extended ? 4u : 2u);
+
+		if (c->extended)
+			extended(dev, last, c->at, c->id, c->version);
+		else
+			capability(dev, tail, c->at, (uint8_t)c->id);
+		memcpy(dev->cfg + body, c->bytes, c->len);
+		memcpy(dev->cfg_rw + body, c->bytes + c->len, c->len);
+	}
 }
 
 void fb_ep_config_build(struct fb_device *dev)
@@ -202,5 +217,6 @@ void fb_ep_config_build(struct fb_device *dev)
 	at = dev->ext_spcie = extended(dev, &last, AT_SPCIE, PCI_EXT_SPCIE, 1);
 	for (unsigned lane = 0; lane < SPCIE_LANES; lane++)
 		put16(dev, at + SPCIE_LANE_CONTROL + 2 * lane, 0, 0); /* upstream ports: presets are the link's */
+	extra(dev, &tail, &last);
 	fb_ep_config_update(dev);
 }

@@ -63,7 +63,7 @@ void fb_device_counters(const struct fb_device *dev, struct fb_function_info *in
 	*info = dev->stats;
 	info->id = dev->options.id;
 	info->model = dev->model->name;
-	info->identity = dev->model->identity;
+	info->identity = dev->identity;
 	info->bdf = dev->bdf;
 	info->attached = dev->port != NULL;
 }
@@ -91,28 +91,6 @@ void fb_device_log_tlp(struct fb_device *dev, const struct pcie_tlp *tlp, const 
 		fb_device_info(dev, "%s: %s", what, text);
 }
 
-int fb_device_set_bar_size(struct fb_device *dev, unsigned bar, uint64_t size)
-{
-	if (!dev->realizing || bar >= N_BARS || !dev->bars[bar].size)
-		return -EINVAL;
-	dev->bars[bar].size = size;
-	return 0;
-}
-
-int fb_device_set_vectors(struct fb_device *dev, uint16_t msi, uint16_t msix)
-{
-	if (!dev->realizing)
-		return -EINVAL;
-	dev->msi_vectors = dev->options.msi ? msi : 0;
-	dev->msix_vectors = dev->options.msix ? msix : 0;
-	return 0;
-}
-
-void fb_device_set_serial_number(struct fb_device *dev, uint64_t serial)
-{
-	dev->serial = serial;
-}
-
 void fb_device_idle(struct fb_device *dev)
 {
 	if (dev->hooks.idle)
@@ -134,75 +112,6 @@ const struct fb_model *fb_model_find(const struct fb_model *const *models, const
 			return *models;
 	}
 	return NULL;
-}
-
-static bool power_of_2(uint64_t v)
-{
-	return v && !(v & (v - 1));
-}
-
-/* The model's own mistakes: found here rather than by a guest. */
-static int check_bar(const struct fb_device *dev, unsigned i)
-{
-	const struct fb_bar *bar = &dev->bars[i];
-	uint64_t least = bar->is_io ? 4 : 128, most = bar->is_io ? 256 : bar->is_64 ? 1ull << 62 : 1ull << 31;
-
-	if (!power_of_2(bar->size) || bar->size < least || bar->size > most)
-		fb_error(dev->name, "BAR %u: a size of 0x%llx is not a power of two from %llu on", i,
-			 (unsigned long long)bar->size, (unsigned long long)least);
-	else if (bar->is_64 && (bar->is_io || i == N_BARS - 1 || dev->bars[i + 1].size))
-		fb_error(dev->name, "BAR %u: a 64-bit BAR is of memory and takes the next one too", i);
-	else if (!power_of_2(bar->min_access) || !power_of_2(bar->max_access) || bar->max_access > 8 ||
-		 bar->min_access > bar->max_access)
-		fb_error(dev->name, "BAR %u: access sizes %u to %u make no sense", i, bar->min_access, bar->max_access);
-	else
-		return 0;
-	return -EINVAL;
-}
-
-static int check_shape(const struct fb_device *dev)
-{
-	const struct fb_model *m = dev->model;
-	int err = 0;
-
-	for (unsigned i = 0; i < N_BARS && !err; i++)
-		err = dev->bars[i].size ? check_bar(dev, i) : 0;
-	if (err)
-		return err;
-	if (dev->msi_vectors && (!power_of_2(dev->msi_vectors) || dev->msi_vectors > 32)) {
-		fb_error(dev->name, "%u MSI vectors: must be a power of two up to 32", dev->msi_vectors);
-		return -EINVAL;
-	}
-	if (dev->msix_vectors) {
-		uint64_t size = (uint64_t)MSIX_ENTRY * dev->msix_vectors + (dev->msix_vectors + 63u) / 64 * 8;
-		const struct fb_bar *bar = m->msix_bar < N_BARS ? &dev->bars[m->msix_bar] : NULL;
-
-		if (dev->msix_vectors > 2048 || !bar || bar->is_io || m->msix_offset & 7 || m->msix_offset > UINT32_MAX ||
-		    m->msix_offset > bar->size || size > bar->size - m->msix_offset) {
-			fb_error(dev->name, "%u MSI-X vectors at BAR %u + 0x%llx do not fit", dev->msix_vectors,
-				 m->msix_bar, (unsigned long long)m->msix_offset);
-			return -EINVAL;
-		}
-	}
-	return 0;
-}
-
-static int take_bars(struct fb_device *dev)
-{
-	for (unsigned i = 0; i < dev->model->n_bars; i++) {
-		const struct fb_bar *bar = &dev->model->bars[i];
-
-		if (bar->index >= N_BARS || dev->bars[bar->index].size) {
-			fb_error(dev->name, "BAR %u is impossible or there twice", bar->index);
-			return -EINVAL;
-		}
-		dev->bars[bar->index] = *bar;
-		if (!bar->min_access)
-			dev->bars[bar->index].min_access = 4;
-		if (!bar->max_access)
-			dev->bars[bar->index].max_access = 4;
-	}
-	return 0;
 }
 
 int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options)
@@ -244,17 +153,15 @@ int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const stru
 	if (err)
 		goto free_options;
 	fb_device_rename(dev);
-	dev->msi_vectors = dev->options.msi ? model->msi_vectors : 0;
-	dev->msix_vectors = dev->options.msix ? model->msix_vectors : 0;
-	err = take_bars(dev);
+	err = fb_shape_take(dev);
 	if (err)
-		goto free_options;
+		goto free_shape;
 	dev->realizing = true;
 	err = model->realize ? model->realize(dev) : 0;
 	dev->realizing = false;
 	if (err)
 		goto stop_watches;
-	err = check_shape(dev);
+	err = fb_shape_check(dev);
 	if (err)
 		goto unrealize;
 	err = fb_ep_irq_init(dev);
@@ -271,6 +178,8 @@ unrealize:
 		model->unrealize(dev);
 stop_watches:
 	fb_sched_stop_all(dev);
+free_shape:
+	fb_shape_free(dev);
 free_options:
 	fb_device_options_free(dev);
 	free(header);
@@ -315,6 +224,7 @@ void fb_device_free(struct fb_device *dev)
 	fb_flush_cancel(&dev->finish);
 	fb_dma_free(dev);
 	fb_ep_irq_free(dev);
+	fb_shape_free(dev);
 	fb_device_options_free(dev);
 	free((struct state_header *)dev->state - 1);
 	free(dev);

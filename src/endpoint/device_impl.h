@@ -3,11 +3,13 @@
  * What the files of src/endpoint share about one device. Nobody else includes it.
  *
  *	device.c     birth, attach, detach, death; where TLPs come in
+ *	shape.c      identity, BARs, vectors, more capabilities: the model's struct and realize()
  *	options.c    "id=ssd0,file=disk.img" into the model's state
  *	config.c     configuration space: masks, writes, what follows from them
  *	caps.c       its capabilities and power-on values
  *	aer.c        error status, error messages (6.2)
  *	mmio.c       memory and I/O requests into the model
+ *	held.c       those that the model ends later
  *	post.c       everything that leaves in order: writes, interrupts, messages, completions
  *	dma_read.c   reads: tags, reassembly, timeouts
  *	dma.c        the API's DMA calls, request structs, done()
@@ -134,6 +136,50 @@ struct fb_device_hooks {
 	void *arg;
 };
 
+/* A capability that the model added. */
+struct fb_extra_cap {
+	bool extended;
+	uint8_t version;
+	uint16_t id, at, len; /* of the body, which is behind 2 or 4 bytes of header */
+	uint8_t *bytes;       /* `len` of values, then `len` of the bits that a write changes */
+};
+
+/* A request of the root that waits for the model, and its accesses that have not ended. */
+struct fb_access {
+	LIST_ENTRY(fb_access) link;
+	struct fb_held *held;
+	int32_t place; /* reads: of its first byte in the request's data; may be before it */
+	uint8_t bytes; /* reads: which of its bytes the request wants */
+};
+
+struct fb_held {
+	LIST_ENTRY(fb_held) link;
+	struct fb_device *dev;
+	struct pcie_tlp request;
+	struct fb_port_credit credit;
+	LIST_HEAD(, fb_access) accesses;
+	bool failed;
+	uint32_t enabled; /* reads: see fb_post_completion() */
+	uint8_t data[];   /* reads: whole DWs */
+};
+
+/* The request that is being walked through the model (mmio.c). */
+struct fb_walk {
+	struct fb_device *dev;
+	const struct pcie_tlp *tlp;
+	unsigned bar;
+	unsigned min, max;
+	uint64_t offset; /* in the BAR, of the first byte of the first DW */
+	uint8_t *data;
+	/* The register read last; when it is late, its bytes come later. */
+	uint64_t unit, value;
+	unsigned unit_size;
+	struct fb_access *late;
+	bool in_call, answered; /* inside read() or write(); which has called fb_access_complete() */
+	struct fb_held *held;   /* an access was deferred */
+	bool failed, cancelled;
+};
+
 struct fb_device {
 	struct fb_loop *loop;
 	struct fb_port *port; /* NULL: no root */
@@ -145,9 +191,19 @@ struct fb_device {
 	bool realizing, realized;
 	struct fb_device_hooks hooks;
 
+	/* The shape: the model's, or what realize() made of it. */
+	struct fb_identity identity;
 	struct fb_bar bars[N_BARS]; /* by index; size 0: none */
 	uint16_t msi_vectors, msix_vectors;
+	struct fb_msix_place {
+		bool chosen; /* by the model: else the PBA follows the table */
+		unsigned table_bar, pba_bar;
+		uint64_t table, pba;
+	} msix;
+	bool intx;
 	uint64_t serial;
+	struct fb_extra_cap *extra_caps;
+	unsigned n_extra_caps;
 
 	/* config.c */
 	uint16_t bdf;
@@ -169,6 +225,11 @@ struct fb_device {
 		uint64_t timeout_ns;         /* FB_NEVER: disabled */
 		uint64_t bar[N_BARS];
 	} view;
+
+	/* mmio.c, held.c */
+	struct fb_walk *walk; /* NULL: none is going on */
+	LIST_HEAD(, fb_held) held;
+	unsigned n_late;
 
 	/* post.c */
 	struct fb_req_list posted;
@@ -243,6 +304,16 @@ void fb_aer_report(struct fb_device *dev, enum fb_error error, const struct pcie
 /* mmio.c. The result of the port's tlp(). */
 bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp);
 
+/* held.c */
+/* The walk is over: true when something still waits, and the request is held. */
+bool fb_held_wait(struct fb_walk *walk);
+void fb_held_cancel(struct fb_device *dev);
+
+/* shape.c */
+int fb_shape_take(struct fb_device *dev);  /* from the model's struct: 0 or -errno, logged */
+int fb_shape_check(struct fb_device *dev); /* after realize() */
+void fb_shape_free(struct fb_device *dev);
+
 /* post.c */
 void fb_post(struct fb_device *dev, struct fb_req *req);
 void fb_post_drain(struct fb_device *dev);
@@ -256,6 +327,9 @@ void fb_post_message(struct fb_device *dev, uint8_t code, uint8_t route, uint32_
  */
 bool fb_post_completion(struct fb_device *dev, const struct pcie_tlp *request, enum pcie_cpl_status status,
 			const uint8_t *data, uint32_t len);
+/* The same for a request that has been held; releases its credit, now or then. */
+void fb_post_answer(struct fb_device *dev, const struct pcie_tlp *request, struct fb_port_credit credit,
+		    enum pcie_cpl_status status, const uint8_t *data, uint32_t len);
 void fb_post_cancel_master(struct fb_device *dev); /* writes and MSI; completions and messages stay */
 void fb_post_cancel_all(struct fb_device *dev);
 
@@ -287,10 +361,12 @@ void fb_ep_irq_window_over(struct fb_timer *timer);
 /* Where the message of a vector goes, now. False: it is masked (and pending from now on) or off. */
 bool fb_ep_irq_message(struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
 void fb_ep_irq_sent(struct fb_device *dev, const struct fb_req *req); /* or dropped */
-/* The runtime's own range of the MSI-X BAR. */
+/* The runtime's own ranges of the MSI-X BARs. */
 bool fb_ep_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset);
-uint8_t fb_ep_irq_bar_read(const struct fb_device *dev, uint64_t offset);
-void fb_ep_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte);
+uint8_t fb_ep_irq_bar_read(const struct fb_device *dev, unsigned bar, uint64_t offset);
+void fb_ep_irq_bar_write(struct fb_device *dev, unsigned bar, uint64_t offset, uint8_t byte);
+uint64_t fb_ep_msix_table_size(const struct fb_device *dev);
+uint64_t fb_ep_msix_pba_size(const struct fb_device *dev);
 
 /* reset.c */
 void fb_reset(struct fb_device *dev, enum fb_reset kind);

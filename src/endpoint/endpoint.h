@@ -79,7 +79,7 @@ struct fb_function_info {
 	bool attached;
 	char root[64]; /* who has it */
 	uint32_t group;
-	uint64_t mmio_reads, mmio_writes, cfg_reads, cfg_writes;
+	uint64_t mmio_reads, mmio_writes, mmio_deferred, cfg_reads, cfg_writes;
 	uint64_t dma_reads, dma_read_bytes, dma_writes, dma_write_bytes;
 	uint64_t dma_errors, dma_timeouts, interrupts, interrupts_coalesced;
 	uint64_t unsupported_requests, unexpected_completions, malformed, resets;

@@ -141,7 +141,7 @@ enum fb_irq_mode fb_irq_mode(const struct fb_device *dev)
 		return FB_IRQ_MSIX;
 	if (dev->view.msi)
 		return FB_IRQ_MSI;
-	return dev->model->intx && !dev->view.intx_disabled ? FB_IRQ_INTX : FB_IRQ_NONE;
+	return dev->intx && !dev->view.intx_disabled ? FB_IRQ_INTX : FB_IRQ_NONE;
 }
 
 void fb_irq(struct fb_device *dev, unsigned v)
@@ -185,7 +185,7 @@ static void intx_update(struct fb_device *dev)
 
 void fb_intx_set(struct fb_device *dev, bool asserted)
 {
-	dev->intx_level = asserted && dev->model->intx;
+	dev->intx_level = asserted && dev->intx;
 	intx_update(dev);
 }
 
@@ -236,31 +236,40 @@ void fb_ep_irq_config_changed(struct fb_device *dev)
 
 /* ---- Table and pending bits -------------------------------------------------------- */
 
-static uint64_t table_size(const struct fb_device *dev)
+uint64_t fb_ep_msix_table_size(const struct fb_device *dev)
 {
 	return (uint64_t)dev->msix_vectors * MSIX_ENTRY;
 }
 
-bool fb_ep_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset)
+uint64_t fb_ep_msix_pba_size(const struct fb_device *dev)
 {
-	return dev->msix_vectors && bar == dev->model->msix_bar && offset >= dev->model->msix_offset &&
-	       offset - dev->model->msix_offset < table_size(dev) + (dev->msix_vectors + 63u) / 64 * 8;
+	return (dev->msix_vectors + 63u) / 64 * 8;
 }
 
-uint8_t fb_ep_irq_bar_read(const struct fb_device *dev, uint64_t offset)
+static bool in_table(const struct fb_device *dev, unsigned bar, uint64_t offset)
 {
-	offset -= dev->model->msix_offset;
-	if (offset < table_size(dev))
-		return dev->msix_table[offset];
-	offset -= table_size(dev);
+	return bar == dev->msix.table_bar && offset - dev->msix.table < fb_ep_msix_table_size(dev);
+}
+
+bool fb_ep_irq_owns(const struct fb_device *dev, unsigned bar, uint64_t offset)
+{
+	return dev->msix_vectors && (in_table(dev, bar, offset) ||
+				     (bar == dev->msix.pba_bar && offset - dev->msix.pba < fb_ep_msix_pba_size(dev)));
+}
+
+uint8_t fb_ep_irq_bar_read(const struct fb_device *dev, unsigned bar, uint64_t offset)
+{
+	if (in_table(dev, bar, offset))
+		return dev->msix_table[offset - dev->msix.table];
+	offset -= dev->msix.pba;
 	return (uint8_t)(dev->msix_pba[offset / 8] >> 8 * (offset % 8));
 }
 
-void fb_ep_irq_bar_write(struct fb_device *dev, uint64_t offset, uint8_t byte)
+void fb_ep_irq_bar_write(struct fb_device *dev, unsigned bar, uint64_t offset, uint8_t byte)
 {
-	offset -= dev->model->msix_offset;
-	if (offset >= table_size(dev))
+	if (!in_table(dev, bar, offset))
 		return; /* pending bits are read-only */
+	offset -= dev->msix.table;
 	switch (offset % MSIX_ENTRY) {
 	case MSIX_ENTRY_ADDRESS:
 		byte &= (uint8_t)~3u;
@@ -309,7 +318,7 @@ void fb_ep_irq_reset(struct fb_device *dev)
 	fb_timer_cancel(&dev->window_timer);
 	dev->window_first = dev->window_last = NO_TAG;
 	memset(dev->vectors, 0, dev->n_vectors * sizeof(*dev->vectors));
-	memset(dev->msix_table, 0, table_size(dev));
+	memset(dev->msix_table, 0, fb_ep_msix_table_size(dev));
 	for (unsigned v = 0; v < dev->msix_vectors; v++)
 		dev->msix_table[v * MSIX_ENTRY + MSIX_ENTRY_CONTROL] = 1;
 	memset(dev->msix_pba, 0, (dev->msix_vectors + 63u) / 64 * sizeof(*dev->msix_pba));

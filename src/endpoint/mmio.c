@@ -12,22 +12,13 @@
 #include "endpoint/regs.h"
 #include "util/reader.h"
 
-struct access {
-	struct fb_device *dev;
-	unsigned bar;
-	unsigned min, max;
-	/* The register read last. */
-	uint64_t unit, value;
-	unsigned unit_size;
-};
-
 static uint64_t mask_of(unsigned size)
 {
 	return size == 8 ? ~0ull : (1ull << 8 * size) - 1;
 }
 
 /* The largest access that is aligned at `offset`, within max and `left`. */
-static unsigned access_size(const struct access *a, uint64_t offset, uint32_t left)
+static unsigned access_size(const struct fb_walk *a, uint64_t offset, uint32_t left)
 {
 	unsigned size = a->max;
 
@@ -36,14 +27,36 @@ static unsigned access_size(const struct access *a, uint64_t offset, uint32_t le
 	return size;
 }
 
-static void read_run(struct access *a, uint64_t offset, uint32_t len, uint8_t *out)
+static uint64_t call_read(struct fb_walk *a, uint64_t at, unsigned size)
+{
+	uint64_t value;
+
+	a->in_call = true;
+	a->answered = false;
+	a->late = NULL;
+	value = a->dev->model->read(a->dev, a->bar, at, size);
+	a->in_call = false;
+	if (a->late)
+		a->late->place = (int32_t)((int64_t)at - (int64_t)a->offset);
+	return a->answered ? a->value : value;
+}
+
+static void call_write(struct fb_walk *a, uint64_t at, uint64_t value, unsigned size)
+{
+	a->in_call = true;
+	a->late = NULL;
+	a->dev->model->write(a->dev, a->bar, at, value, size);
+	a->in_call = false;
+}
+
+static void read_run(struct fb_walk *a, uint64_t offset, uint32_t len, uint8_t *out)
 {
 	while (len > 0) {
-		unsigned size = access_size(a, offset, len), n;
-		uint64_t at, value;
+		unsigned size = access_size(a, offset, len), first, n;
+		uint64_t at;
 
 		if (fb_ep_irq_owns(a->dev, a->bar, offset)) {
-			*out++ = fb_ep_irq_bar_read(a->dev, offset++);
+			*out++ = fb_ep_irq_bar_read(a->dev, a->bar, offset++);
 			len--;
 			continue;
 		}
@@ -51,22 +64,26 @@ static void read_run(struct access *a, uint64_t offset, uint32_t len, uint8_t *o
 			size = a->min;
 		at = offset & ~(uint64_t)(size - 1);
 		if (!a->unit_size || at < a->unit || at + size > a->unit + a->unit_size) {
-			a->value = a->dev->model->read(a->dev, a->bar, at, size) & mask_of(size);
+			a->value = call_read(a, at, size) & mask_of(size);
 			a->unit = at;
 			a->unit_size = size;
 		}
-		value = a->value >> 8 * (offset - a->unit);
+		first = (unsigned)(offset - a->unit);
 		n = (unsigned)(at + size - offset);
 		if (n > len)
 			n = len;
-		for (unsigned i = 0; i < n; i++)
-			*out++ = (uint8_t)(value >> 8 * i);
+		if (a->late)
+			a->late->bytes |= (uint8_t)(((1u << n) - 1) << first);
+		else
+			for (unsigned i = 0; i < n; i++)
+				out[i] = (uint8_t)(a->value >> 8 * (first + i));
+		out += n;
 		offset += n;
 		len -= n;
 	}
 }
 
-static void write_run(struct access *a, uint64_t offset, uint32_t len, const uint8_t *in)
+static void write_run(struct fb_walk *a, uint64_t offset, uint32_t len, const uint8_t *in)
 {
 	struct fb_device *dev = a->dev;
 	uint64_t suppressed;
@@ -75,14 +92,14 @@ static void write_run(struct access *a, uint64_t offset, uint32_t len, const uin
 		unsigned size = access_size(a, offset, len);
 
 		if (fb_ep_irq_owns(dev, a->bar, offset)) {
-			fb_ep_irq_bar_write(dev, offset, *in);
+			fb_ep_irq_bar_write(dev, a->bar, offset, *in);
 			size = 1;
 		} else if (size >= a->min) {
 			uint64_t value = 0;
 
 			for (unsigned i = size; i > 0; i--)
 				value = value << 8 | in[i - 1];
-			dev->model->write(dev, a->bar, offset, value, size);
+			call_write(a, offset, value, size);
 		} else if (fb_log_allowed(&dev->log_mmio, fb_loop_now(dev->loop), &suppressed)) {
 			fb_device_warn(dev,
 				       "BAR %u + 0x%llx: write of %u bytes dropped, registers there take %u to %u "
@@ -96,32 +113,35 @@ static void write_run(struct access *a, uint64_t offset, uint32_t len, const uin
 	}
 }
 
-/* `offset` and `data` are those of byte 0 of the first DW; data is written to for reads. */
-static void access_run(struct access *a, bool write, uint64_t offset, uint8_t *data, uint32_t start, uint32_t len)
+static void access_run(struct fb_walk *a, bool write, uint32_t start, uint32_t len)
 {
 	if (write)
-		write_run(a, offset + start, len, data + start);
+		write_run(a, a->offset + start, len, a->data + start);
 	else
-		read_run(a, offset + start, len, data + start);
+		read_run(a, a->offset + start, len, a->data + start);
 }
 
-static void walk(struct access *a, const struct pcie_tlp *tlp, bool write, uint64_t offset, uint8_t *data)
+static void walk(struct fb_walk *a, bool write)
 {
+	const struct pcie_tlp *tlp = a->tlp;
 	unsigned be = tlp->first_be | (tlp->length == 2 ? (unsigned)tlp->last_be << 4 : 0);
+	struct fb_walk *outer = a->dev->walk;
 	uint64_t address;
 	uint32_t len;
 
+	a->dev->walk = a;
 	if (tlp->length > 2) { /* then the enabled bytes have no holes (2.2.5) */
 		pcie_tlp_get_range(tlp, &address, &len);
-		access_run(a, write, offset, data, address & 3, len);
-		return;
+		access_run(a, write, address & 3, len);
+		be = 0;
 	}
 	while (be) {
 		unsigned start = (unsigned)__builtin_ctz(be), n = (unsigned)__builtin_ctz(~(be >> start));
 
-		access_run(a, write, offset, data, start, n);
+		access_run(a, write, start, n);
 		be &= ~(((1u << n) - 1) << start);
 	}
+	a->dev->walk = outer;
 }
 
 /* The BAR that holds all of [address, address + len), or -1. */
@@ -142,7 +162,9 @@ bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
 	bool io = tlp->type == PCIE_TLP_IORD || tlp->type == PCIE_TLP_IOWR;
 	bool write = tlp->type == PCIE_TLP_MWR || tlp->type == PCIE_TLP_IOWR;
 	uint32_t len = tlp->length * 4u, enabled;
-	struct access a = {.dev = dev};
+	enum pcie_cpl_status status = PCIE_CPL_SC;
+	struct fb_walk a = {.dev = dev, .tlp = tlp};
+	uint8_t data[PCIE_TLP_MAX_DATA];
 	uint64_t address;
 	int bar;
 
@@ -154,21 +176,24 @@ bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
 	a.bar = (unsigned)bar;
 	a.min = dev->bars[bar].min_access;
 	a.max = dev->bars[bar].max_access;
-
+	a.offset = tlp->address - dev->view.bar[bar];
 	if (write) {
 		dev->stats.mmio_writes++;
-		walk(&a, tlp, true, tlp->address - dev->view.bar[bar], (uint8_t *)tlp->data);
-		return io ? fb_post_completion(dev, tlp, PCIE_CPL_SC, NULL, 0) : true;
+		a.data = (uint8_t *)tlp->data;
+	} else {
+		dev->stats.mmio_reads++;
+		a.data = memset(data, 0, len);
 	}
-
-	uint8_t data[PCIE_TLP_MAX_DATA];
-
-	memset(data, 0, len);
-	dev->stats.mmio_reads++;
-	walk(&a, tlp, false, tlp->address - dev->view.bar[bar], data);
+	walk(&a, write);
+	if (a.held && fb_held_wait(&a))
+		return false;
+	/* The model may have been told of the end of its session by what it did; then nobody waits for an answer. */
+	if (!dev->port || tlp->type == PCIE_TLP_MWR)
+		return true;
+	if (a.failed || a.cancelled)
+		status = a.failed ? PCIE_CPL_CA : PCIE_CPL_UR;
 	enabled = 4;
 	if (!io)
 		pcie_tlp_get_range(tlp, &address, &enabled);
-	/* The model may have been told of the end of its session by what it did; then nobody waits for an answer. */
-	return dev->port ? fb_post_completion(dev, tlp, PCIE_CPL_SC, data, enabled) : true;
+	return fb_post_completion(dev, tlp, status, write || status != PCIE_CPL_SC ? NULL : data, enabled);
 }

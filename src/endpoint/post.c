@@ -214,8 +214,9 @@ void fb_post_message(struct fb_device *dev, uint8_t code, uint8_t route, uint32_
 	fb_post(dev, req);
 }
 
-bool fb_post_completion(struct fb_device *dev, const struct pcie_tlp *request, enum pcie_cpl_status status,
-			const uint8_t *data, uint32_t len)
+/* True: it has left, or never will. False: it is queued with the credit. */
+static bool answer(struct fb_device *dev, const struct pcie_tlp *request, struct fb_port_credit credit,
+		   enum pcie_cpl_status status, const uint8_t *data, uint32_t len)
 {
 	uint32_t sent = 0, size = 0;
 	struct fb_req *req;
@@ -247,9 +248,22 @@ bool fb_post_completion(struct fb_device *dev, const struct pcie_tlp *request, e
 	req->cpl.status = status;
 	req->cpl.len = len;
 	req->cpl.sent = sent;
-	req->cpl.credit = fb_port_credit(dev->port);
+	req->cpl.credit = credit;
 	fb_post(dev, req);
 	return false;
+}
+
+bool fb_post_completion(struct fb_device *dev, const struct pcie_tlp *request, enum pcie_cpl_status status,
+			const uint8_t *data, uint32_t len)
+{
+	return answer(dev, request, fb_port_credit(dev->port), status, data, len);
+}
+
+void fb_post_answer(struct fb_device *dev, const struct pcie_tlp *request, struct fb_port_credit credit,
+		    enum pcie_cpl_status status, const uint8_t *data, uint32_t len)
+{
+	if (answer(dev, request, credit, status, data, len))
+		fb_port_release(dev->port, credit);
 }
 
 static void cancel(struct fb_device *dev, bool all)

@@ -44,6 +44,11 @@ enum { /* capability IDs */
 	PCI_EXT_SPCIE = 0x0019,
 };
 
+enum { /* where those begin that models add */
+	FIRST_EXTRA_CAP = 0xc0,
+	FIRST_EXTRA_EXT_CAP = 0x180,
+};
+
 enum { /* 7.5.2, offsets in the capability */
 	PM_PMC = 2,
 	PM_PMCSR = 4,
