@@ -114,25 +114,15 @@ static struct nvme_sqe identify(uint32_t cns, uint32_t nsid, uint64_t buf)
 	return sqe;
 }
 
-static void second_file(char path[32], off_t size)
-{
-	int fd;
-
-	strcpy(path, "nvme-test-2-XXXXXX");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, size), 0);
-	close(fd);
-}
-
 static void test_identify(void **state)
 {
 	struct host h;
 	uint8_t *p, uuid[16];
-	char path[32], options[64];
+	char path[HOST_PATH], options[HOST_PATH + 32];
 	uint64_t buf;
+	int second;
 
-	second_file(path, 8192);
+	second = host_file(path, 8192);
 	snprintf(options, sizeof(options), "file3=%s,serial=a", path);
 	host_start(&h, 1 << 20, options, 0, 0);
 	buf = host_alloc(&h, 8192, 4096) + 512; /* two pages */
@@ -186,7 +176,7 @@ static void test_identify(void **state)
 	assert_int_equal(IDENTIFY(NVME_CNS_CS_CTRL, 0), 0);
 	assert_int_equal(IDENTIFY(0x42, 0), NVME_SC_INVALID_FIELD);
 	host_close(&h);
-	unlink(path);
+	close(second);
 
 	/* The same serial number: the same UUID, whatever the file. Another: another. */
 	host_start(&h, 1 << 20, "serial=a", 0, 0);

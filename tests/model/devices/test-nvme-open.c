@@ -208,7 +208,7 @@ static void test_lba_kept(void **state)
 	assert_int_equal(fake_new(&dev, &nvme_model, text, 1 << 20), 0);
 	assert_int_equal(((struct nvme *)dev->state)->ns[0].lbads, 9);
 	fake_free(dev);
-	unlink(h.path);
+	close(h.fd);
 }
 
 static void test_direct(void **state)

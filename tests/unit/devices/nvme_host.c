@@ -27,16 +27,23 @@ static bool busy(struct fb_device *dev)
 	return n->aio.inflight > 0;
 }
 
-void host_open(struct host *h, uint64_t size, const char *options)
+int host_file(char path[HOST_PATH], off_t size)
 {
 	int fd;
 
-	memset(h, 0, sizeof(*h));
-	snprintf(h->path, sizeof(h->path), "nvme-test-XXXXXX");
-	fd = mkstemp(h->path);
+	strcpy(path, "nvme-test-XXXXXX");
+	fd = mkstemp(path);
 	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)size), 0);
-	close(fd);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	snprintf(path, HOST_PATH, "/proc/self/fd/%d", fd);
+	return fd;
+}
+
+void host_open(struct host *h, uint64_t size, const char *options)
+{
+	memset(h, 0, sizeof(*h));
+	h->fd = host_file(h->path, (off_t)size);
 	snprintf(h->options, sizeof(h->options), "file=%s%s%s", h->path, *options ? "," : "", options);
 	if (fake_new(&h->dev, &nvme_model, h->options, HOST_MEM))
 		fail_msg("%s", h->dev->errors);
@@ -126,7 +133,7 @@ void host_start(struct host *h, uint64_t size, const char *options, unsigned pai
 void host_close(struct host *h)
 {
 	fake_free(h->dev);
-	unlink(h->path);
+	close(h->fd);
 }
 
 struct nvme_sqe host_cmd(uint8_t opc, uint32_t nsid)

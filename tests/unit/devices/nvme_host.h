@@ -6,7 +6,7 @@
 #include "devices/nvme.h"
 #include "fake_device.h"
 
-enum { HOST_MEM = 16 << 20, HOST_QUEUES = 65 };
+enum { HOST_MEM = 16 << 20, HOST_QUEUES = 65, HOST_PATH = 64 };
 
 struct host_queue {
 	uint64_t sq, cq;
@@ -23,7 +23,8 @@ struct host_cqe {
 struct host {
 	struct fb_device *dev;
 	struct nvme *n; /* to look inside */
-	char path[64];  /* image of namespace 1 */
+	int fd;         /* image of namespace 1, which has no name: it is gone with us, however we end */
+	char path[HOST_PATH]; /* and how to open it again */
 	char options[512];
 	uint64_t next;  /* guest memory not yet given out */
 	struct host_queue q[HOST_QUEUES];
@@ -32,7 +33,9 @@ struct host {
 
 #define SC(status) ((uint16_t)((status) & 0x7ff)) /* SCT and SC, without M and DNR */
 
-/* An image of `size` bytes in a temporary file, and a device on it: options are added to "file=…". Not enabled. */
+/* A file without a name in the current folder; path opens it again while the descriptor is open. */
+int host_file(char path[HOST_PATH], off_t size);
+/* An image of `size` bytes in such a file, and a device on it: options are added to "file=…". Not enabled. */
 void host_open(struct host *h, uint64_t size, const char *options);
 /* As above, with admin queues and `pairs` I/O queue pairs of `entries`. */
 void host_start(struct host *h, uint64_t size, const char *options, unsigned pairs, unsigned entries);
