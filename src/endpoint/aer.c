@@ -4,7 +4,7 @@
  * the flowchart of 6.2.5 (figure 6-2).
  */
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 static void set16(struct fb_device *dev, unsigned at, uint16_t bits)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 enum { AT_PM = 0x40, AT_MSI = 0x50, AT_EXP = 0x70, AT_MSIX = 0xb0 };
@@ -99,7 +99,7 @@ static void msi(struct fb_device *dev, unsigned at)
 	unsigned log2 = (unsigned)__builtin_ctz(dev->msi_vectors);
 	uint32_t all = dev->msi_vectors == 32 ? ~0u : (1u << dev->msi_vectors) - 1;
 
-	put16(dev, at + MSI_CONTROL, log2 << 1 | MSI_CONTROL_64 | MSI_CONTROL_MASKING, MSI_CONTROL_ENABLE | MSI_CONTROL_MME);
+	put16(dev, at + MSI_CONTROL, log2 << MSI_CONTROL_MMC_SHIFT | MSI_CONTROL_64 | MSI_CONTROL_MASKING, MSI_CONTROL_ENABLE | MSI_CONTROL_MME);
 	put32(dev, at + MSI_ADDRESS, 0, ~3u);
 	put32(dev, at + MSI_UPPER_ADDRESS, 0, ~0u);
 	put16(dev, at + MSI_DATA, 0, 0xffff);
@@ -114,8 +114,8 @@ static void exp_cap(struct fb_device *dev, unsigned at)
 		legacy |= dev->bars[i].size && dev->bars[i].is_io;
 	put16(dev, at + EXP_FLAGS, 2 | (legacy ? 1 : 0) << 4, 0);
 	put32(dev, at + EXP_DEVCAP,
-	      5 /* MPS 4096 */ | 1 << 5 /* 8-bit tags */ | 7 << 6 | 7 << 9 /* latencies: no limit */ |
-		      1 << 15 /* role-based error reporting */ | 1 << 28 /* FLR */,
+	      5 /* MPS 4096 */ | EXP_DEVCAP_EXT_TAG | 7 << 6 | 7 << 9 /* latencies: no limit */ |
+		      1 << 15 /* role-based error reporting */ | EXP_DEVCAP_FLR,
 	      0);
 	put16(dev, at + EXP_DEVCTL,
 	      EXP_DEVCTL_RO | EXP_DEVCTL_EXT_TAG | EXP_DEVCTL_NO_SNOOP | 2 << EXP_DEVCTL_MRRS_SHIFT /* 512 */,

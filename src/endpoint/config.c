@@ -6,7 +6,7 @@
  * each write, and the few changes that are events are found by comparing.
  */
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 uint16_t fb_cfg16(const struct fb_device *dev, unsigned offset)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 #include "util/text.h"
 

@@ -25,7 +25,7 @@
 #include <stdlib.h>
 
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 
 #define MIN_QUARANTINE_NS 1000000000ull
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 static bool pba_test(const struct fb_device *dev, unsigned v)

@@ -25,7 +25,7 @@
 #include <string.h>
 
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 /* What sending the next TLP of an entry came to; anything else is -errno of the port. */

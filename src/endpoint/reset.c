@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 
 struct kept {
 	uint32_t aer[AER_SIZE / 4]; /* sticky */

@@ -20,32 +20,20 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tlp/regs.h"
 #include "util/reader.h"
 
+/* What the root takes of a register that it shares with the guest. */
 enum {
-	R_COMMAND = 0x04,
-	R_STATUS = 0x06,
-	R_HEADER_TYPE = 0x0e,
-	R_BAR0 = 0x10,
-	R_ROM = 0x30,
-	R_CAP_PTR = 0x34,
-	R_INTERRUPT_PIN = 0x3d,
-
-	CAP_PM = 0x01,
-	CAP_MSI = 0x05,
-	CAP_PCIE = 0x10,
-	CAP_MSIX = 0x11,
-
-	COMMAND_IO = 1,
-	COMMAND_MEMORY = 2,
-
-	DEVCTL_MPS = 7 << 5,
-	DEVCTL_EXT_TAG = 1 << 8,
-	DEVCTL_MRRS = 7 << 12,
-	DEVCTL_FLR = 1 << 15,
-	DEVCTL2_10BIT_TAG = 1 << 12,
-	DEVCAP2_10BIT_TAG = 1 << 17,
+	MSI_CONTROL_TAKEN = MSI_CONTROL_ENABLE | MSI_CONTROL_MME,
+	MSIX_CONTROL_TAKEN = MSIX_CONTROL_MASK | MSIX_CONTROL_ENABLE,
+	DEVCTL_TAKEN = EXP_DEVCTL_MPS | EXP_DEVCTL_EXT_TAG | EXP_DEVCTL_MRRS,
 };
+
+static uint32_t bar_flags(const struct fb_config_bar *b)
+{
+	return b->io ? PCI_BAR_IO_FLAGS : PCI_BAR_MEMORY_FLAGS;
+}
 
 static void set_bits(uint8_t *image, uint32_t offset, uint32_t mask, uint32_t value, unsigned bytes)
 {
@@ -70,20 +58,20 @@ static int parse_bars(struct fb_config *c, const uint8_t *header, const uint32_t
 {
 	for (unsigned i = 0; i < FB_CONFIG_BARS; i++) {
 		struct fb_config_bar *b = &c->bars[i];
-		uint32_t reg = fb_get_le32(header + R_BAR0 + 4 * i), size = sizes[i];
+		uint32_t reg = fb_get_le32(header + PCI_BAR0 + 4 * i), size = sizes[i];
 		uint64_t mask;
 
-		take(c, R_BAR0 + 4 * i, UINT32_MAX, 0, 0, 4);
+		take(c, PCI_BAR0 + 4 * i, UINT32_MAX, 0, 0, 4);
 		if (size == 0 || size == UINT32_MAX)
 			continue;
-		b->io = reg & 1;
+		b->io = reg & PCI_BAR_IO;
 		if (b->io) {
-			mask = (size & ~3u) | ((size >> 16) == 0 ? 0xffff0000u : 0); /* 16-bit decoders are allowed */
+			mask = (size & ~(uint32_t)PCI_BAR_IO_FLAGS) | ((size >> 16) == 0 ? 0xffff0000u : 0); /* 16-bit decoders are allowed */
 			mask |= 0xffffffff00000000u;
 		} else {
-			b->is_64 = (reg & 6) == 4;
-			b->prefetchable = reg & 8;
-			mask = size & ~15u;
+			b->is_64 = (reg & PCI_BAR_TYPE) == PCI_BAR_TYPE_64;
+			b->prefetchable = reg & PCI_BAR_PREFETCHABLE;
+			mask = size & ~(uint32_t)PCI_BAR_MEMORY_FLAGS;
 			if (b->is_64) {
 				if (i == FB_CONFIG_BARS - 1) {
 					*why = "its last BAR claims to be a 64-bit one";
@@ -100,10 +88,10 @@ static int parse_bars(struct fb_config *c, const uint8_t *header, const uint32_t
 			return -EPROTO;
 		}
 		b->present = true;
-		take(c, R_BAR0 + 4 * i, UINT32_MAX, (uint32_t)mask & (b->io ? ~3u : ~15u), reg & (b->io ? 3 : 15), 4);
+		take(c, PCI_BAR0 + 4 * i, UINT32_MAX, (uint32_t)mask & ~bar_flags(b), reg & bar_flags(b), 4);
 		if (b->is_64) {
 			i++;
-			take(c, R_BAR0 + 4 * i, UINT32_MAX, (uint32_t)(mask >> 32), 0, 4);
+			take(c, PCI_BAR0 + 4 * i, UINT32_MAX, (uint32_t)(mask >> 32), 0, 4);
 		}
 	}
 	return 0;
@@ -124,11 +112,11 @@ static bool overlaps(const struct fb_config *c, unsigned self, uint64_t at, uint
 static uint64_t guest_address(const struct fb_config *c, unsigned i)
 {
 	const struct fb_config_bar *b = &c->bars[i];
-	uint64_t at = fb_get_le32(c->shadow + R_BAR0 + 4 * i) & (b->io ? ~3u : ~15u);
+	uint64_t at = fb_get_le32(c->shadow + PCI_BAR0 + 4 * i) & ~bar_flags(b);
 	uint64_t ones = UINT32_MAX & ~(b->size - 1);
 
 	if (b->is_64) {
-		at |= (uint64_t)fb_get_le32(c->shadow + R_BAR0 + 4 * i + 4) << 32;
+		at |= (uint64_t)fb_get_le32(c->shadow + PCI_BAR0 + 4 * i + 4) << 32;
 		if ((at >> 32) == UINT32_MAX)
 			return 0;
 		return at;
@@ -193,10 +181,10 @@ static unsigned bar_ops(const struct fb_config *c, unsigned i, uint64_t at, stru
 {
 	unsigned n = 0;
 
-	ops[n++] = (struct fb_op){.address = R_BAR0 + 4 * i, .value = (uint32_t)at, .be = 15, .write = true};
+	ops[n++] = (struct fb_op){.address = PCI_BAR0 + 4 * i, .value = (uint32_t)at, .be = 15, .write = true};
 	if (c->bars[i].is_64)
 		ops[n++] = (struct fb_op){
-			.address = R_BAR0 + 4 * i + 4, .value = (uint32_t)(at >> 32), .be = 15, .write = true};
+			.address = PCI_BAR0 + 4 * i + 4, .value = (uint32_t)(at >> 32), .be = 15, .write = true};
 	return n;
 }
 
@@ -222,69 +210,73 @@ static int parse_capability(struct fb_config *c, const uint8_t *h, unsigned at, 
 	unsigned room = 256 - at;
 
 	switch (h[at]) {
-	case CAP_PM:
-		if (room < 8)
+	case PCI_CAP_PM:
+		if (room < PM_SIZE)
 			break;
 		c->pm = (uint16_t)at;
-		c->no_soft_reset = h[at + 4] & 8;
+		c->no_soft_reset = h[at + PM_PMCSR] & PM_PMCSR_NO_SOFT_RESET;
 		return 0;
-	case CAP_MSI: {
-		uint16_t control = fb_get_le16(h + at + 2);
-		unsigned len = 10 + ((control & 0x80) ? 4 : 0) + ((control & 0x100) ? 10 : 0);
+	case PCI_CAP_MSI: {
+		uint16_t control = fb_get_le16(h + at + MSI_CONTROL);
+		unsigned len = 10 + (control & MSI_CONTROL_64 ? 4 : 0) + (control & MSI_CONTROL_MASKING ? 10 : 0);
+		unsigned log2 = (control & MSI_CONTROL_MMC) >> MSI_CONTROL_MMC_SHIFT;
 
 		if (room < len)
 			break;
-		if ((control >> 1 & 7) > 5) {
+		if (log2 > 5) {
 			*why = "its MSI capability offers more than 32 vectors";
 			return -EPROTO;
 		}
 		c->msi = (uint16_t)at;
-		c->msi_64 = control & 0x80;
-		c->msi_maskable = control & 0x100;
-		c->msi_vectors = (uint16_t)(1u << (control >> 1 & 7));
-		take(c, at + 2, 0x71, 0x71, 0, 1);
-		take(c, at + 4, UINT32_MAX, ~3u, 0, 4);
+		c->msi_64 = control & MSI_CONTROL_64;
+		c->msi_maskable = control & MSI_CONTROL_MASKING;
+		c->msi_vectors = (uint16_t)(1u << log2);
+		take(c, at + MSI_CONTROL, MSI_CONTROL_TAKEN, MSI_CONTROL_TAKEN, 0, 1);
+		take(c, at + MSI_ADDRESS, UINT32_MAX, ~3u, 0, 4);
 		if (c->msi_64)
-			take(c, at + 8, UINT32_MAX, UINT32_MAX, 0, 4);
-		take(c, at + (c->msi_64 ? 12 : 8), 0xffff, 0xffff, 0, 2);
+			take(c, at + MSI_UPPER_ADDRESS, UINT32_MAX, UINT32_MAX, 0, 4);
+		take(c, at + (c->msi_64 ? MSI_DATA : MSI_DATA_32), 0xffff, 0xffff, 0, 2);
 		return 0;
 	}
-	case CAP_PCIE:
-		if (room < 0x3c)
+	case PCI_CAP_EXP: {
+		uint32_t ext_tag;
+
+		if (room < EXP_SIZE)
 			break;
 		c->pcie = (uint16_t)at;
-		c->flr = fb_get_le32(h + at + 4) & 1u << 28;
+		c->flr = fb_get_le32(h + at + EXP_DEVCAP) & EXP_DEVCAP_FLR;
 		/* What the root wants on the wire: as much as the function can. MPS 2.2.2, MRRS 7.5.3.4. */
-		c->mps_code = h[at + 4] & 7;
+		c->mps_code = h[at + EXP_DEVCAP] & EXP_DEVCAP_MPS;
 		if (c->mps_code > 5) {
 			*why = "its Max_Payload_Size Supported is a reserved value";
 			return -EPROTO;
 		}
 		c->mrrs_code = 5;
-		take(c, at + 8, DEVCTL_MPS | DEVCTL_EXT_TAG | DEVCTL_MRRS, DEVCTL_MPS | DEVCTL_EXT_TAG | DEVCTL_MRRS,
-		     2 << 12 | (h[at + 4] & 0x20 ? DEVCTL_EXT_TAG : 0), 2);
-		set_bits(c->wire, at + 8, 0xffff,
-			 (uint32_t)c->mps_code << 5 | (uint32_t)c->mrrs_code << 12 |
-				 (h[at + 4] & 0x20 ? DEVCTL_EXT_TAG : 0),
+		ext_tag = h[at + EXP_DEVCAP] & EXP_DEVCAP_EXT_TAG ? EXP_DEVCTL_EXT_TAG : 0;
+		take(c, at + EXP_DEVCTL, DEVCTL_TAKEN, DEVCTL_TAKEN, 2u << EXP_DEVCTL_MRRS_SHIFT | ext_tag, 2);
+		set_bits(c->wire, at + EXP_DEVCTL, 0xffff,
+			 (uint32_t)c->mps_code << EXP_DEVCTL_MPS_SHIFT |
+				 (uint32_t)c->mrrs_code << EXP_DEVCTL_MRRS_SHIFT | ext_tag,
 			 2);
-		if (fb_get_le32(h + at + 0x24) & DEVCAP2_10BIT_TAG) {
-			take(c, at + 0x28, DEVCTL2_10BIT_TAG, DEVCTL2_10BIT_TAG, 0, 2);
-			set_bits(c->wire, at + 0x28, DEVCTL2_10BIT_TAG, DEVCTL2_10BIT_TAG, 2);
+		if (fb_get_le32(h + at + EXP_DEVCAP2) & EXP_DEVCAP2_TEN_BIT_TAG_REQUESTER) {
+			take(c, at + EXP_DEVCTL2, EXP_DEVCTL2_TEN_BIT_TAG, EXP_DEVCTL2_TEN_BIT_TAG, 0, 2);
+			set_bits(c->wire, at + EXP_DEVCTL2, EXP_DEVCTL2_TEN_BIT_TAG, EXP_DEVCTL2_TEN_BIT_TAG, 2);
 		}
 		return 0;
-	case CAP_MSIX: {
+	}
+	case PCI_CAP_MSIX: {
 		uint32_t table, pba;
 
-		if (room < 12)
+		if (room < MSIX_SIZE)
 			break;
 		c->msix = (uint16_t)at;
-		c->msix_vectors = (uint16_t)((fb_get_le16(h + at + 2) & 0x7ff) + 1);
-		table = fb_get_le32(h + at + 4);
-		pba = fb_get_le32(h + at + 8);
-		c->msix_bar = table & 7;
-		c->msix_table = table & ~7u;
-		c->msix_pba_bar = pba & 7;
-		c->msix_pba = pba & ~7u;
+		c->msix_vectors = (uint16_t)((fb_get_le16(h + at + MSIX_CONTROL) & MSIX_CONTROL_SIZE) + 1);
+		table = fb_get_le32(h + at + MSIX_TABLE);
+		pba = fb_get_le32(h + at + MSIX_PBA);
+		c->msix_bar = table & MSIX_BIR;
+		c->msix_table = table & ~(uint32_t)MSIX_BIR;
+		c->msix_pba_bar = pba & MSIX_BIR;
+		c->msix_pba = pba & ~(uint32_t)MSIX_BIR;
 		return 0;
 	}
 	default:
@@ -303,7 +295,7 @@ static bool msix_fits(const struct fb_config *c)
 	t = &c->bars[c->msix_bar];
 	p = &c->bars[c->msix_pba_bar];
 	return t->present && !t->io && p->present && !p->io &&
-	       fb_in_range(c->msix_table, 16u * c->msix_vectors, t->size) &&
+	       fb_in_range(c->msix_table, (uint64_t)MSIX_ENTRY * c->msix_vectors, t->size) &&
 	       fb_in_range(c->msix_pba, (c->msix_vectors + 63u) / 64 * 8, p->size);
 }
 
@@ -318,15 +310,15 @@ static void hide_capability(struct fb_config *c, const uint8_t *h, unsigned link
 /* What there may be one of only (7.5.2, 7.5.3, 7.7): to hide or to take over the last of two would leave the other. */
 static bool is_second(const struct fb_config *c, uint8_t id)
 {
-	return (id == CAP_PM && c->pm) || (id == CAP_MSI && c->msi) || (id == CAP_PCIE && c->pcie) ||
-	       (id == CAP_MSIX && c->msix);
+	return (id == PCI_CAP_PM && c->pm) || (id == PCI_CAP_MSI && c->msi) || (id == PCI_CAP_EXP && c->pcie) ||
+	       (id == PCI_CAP_MSIX && c->msix);
 }
 
 static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, const char **why)
 {
-	unsigned link = R_CAP_PTR, at, seen = 0, msix_link = 0;
+	unsigned link = PCI_CAP_POINTER, at, seen = 0, msix_link = 0;
 
-	if (!(fb_get_le16(h + R_STATUS) & 0x10))
+	if (!(fb_get_le16(h + PCI_STATUS) & PCI_STATUS_CAP_LIST))
 		return 0;
 	for (at = h[link] & ~3u; at; at = h[link] & ~3u) {
 		int err;
@@ -342,7 +334,7 @@ static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, con
 		err = parse_capability(c, h, at, why);
 		if (err < 0)
 			return err;
-		if (h[at] == CAP_MSIX)
+		if (h[at] == PCI_CAP_MSIX)
 			msix_link = link;
 		link = at + 1;
 	}
@@ -354,10 +346,10 @@ static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, con
 		return 0;
 	if (hide_msix) {
 		/* The pointer to it may itself be hidden only if it were MSI-X, and there is one such capability: is_second(). */
-		hide_capability(c, h, msix_link, c->msix, 12);
+		hide_capability(c, h, msix_link, c->msix, MSIX_SIZE);
 		c->msix_hidden = true;
 	} else {
-		take(c, c->msix + 2u, 0xc000, 0xc000, 0, 2);
+		take(c, c->msix + MSIX_CONTROL, MSIX_CONTROL_TAKEN, MSIX_CONTROL_TAKEN, 0, 2);
 	}
 	return 0;
 }
@@ -368,15 +360,15 @@ int fb_config_parse(struct fb_config *c, const uint8_t header[256], const uint32
 	int err;
 
 	memset(c, 0, sizeof(*c));
-	c->vendor_id = fb_get_le16(header);
-	c->device_id = fb_get_le16(header + 2);
-	c->class_code = fb_get_le32(header + 8) >> 8;
-	c->interrupt_pin = header[R_INTERRUPT_PIN];
+	c->vendor_id = fb_get_le16(header + PCI_VENDOR_ID);
+	c->device_id = fb_get_le16(header + PCI_DEVICE_ID);
+	c->class_code = fb_get_le32(header + PCI_REVISION_ID) >> 8;
+	c->interrupt_pin = header[PCI_INTERRUPT_PIN];
 	if (c->vendor_id == 0xffff) {
 		*why = "its vendor ID reads all ones";
 		return -EPROTO;
 	}
-	if ((header[R_HEADER_TYPE] & 0x7f) != 0) {
+	if ((header[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_LAYOUT) != 0) {
 		*why = "it is not an endpoint (header type is not 0)";
 		return -EPROTO;
 	}
@@ -388,7 +380,7 @@ int fb_config_parse(struct fb_config *c, const uint8_t header[256], const uint32
 	if (err < 0)
 		return err;
 	c->has_rom = sizes[FB_CONFIG_BARS] != 0 && sizes[FB_CONFIG_BARS] != UINT32_MAX;
-	take(c, R_ROM, UINT32_MAX, 0, 0, 4);
+	take(c, PCI_ROM, UINT32_MAX, 0, 0, 4);
 	err = parse_list(c, header, hide_msix, why);
 	if (err < 0)
 		return err;
@@ -416,13 +408,13 @@ unsigned fb_config_program(const struct fb_config *c, struct fb_op *ops)
 		if (c->bars[i].present)
 			n += bar_ops(c, i, c->bars[i].standby, ops + n);
 	}
-	ops[n++] = (struct fb_op){.address = R_ROM, .value = 0, .be = 15, .write = true};
+	ops[n++] = (struct fb_op){.address = PCI_ROM, .value = 0, .be = 15, .write = true};
 	if (c->pcie) {
 		ops[n++] = (struct fb_op){
-			.address = c->pcie + 8u, .value = fb_get_le16(c->wire + c->pcie + 8), .be = 3, .write = true};
-		if (c->virt[c->pcie + 0x29])
-			ops[n++] = (struct fb_op){.address = c->pcie + 0x28u,
-						  .value = fb_get_le16(c->wire + c->pcie + 0x28),
+			.address = c->pcie + EXP_DEVCTL, .value = fb_get_le16(c->wire + c->pcie + EXP_DEVCTL), .be = 3, .write = true};
+		if (c->virt[c->pcie + EXP_DEVCTL2 + 1])
+			ops[n++] = (struct fb_op){.address = c->pcie + EXP_DEVCTL2,
+						  .value = fb_get_le16(c->wire + c->pcie + EXP_DEVCTL2),
 						  .be = 3,
 						  .write = true};
 	}
@@ -491,14 +483,14 @@ static unsigned effects(struct fb_config *c, uint32_t offset, uint32_t len, uint
 {
 	unsigned did = 0;
 
-	if (touches(offset, len, R_BAR0, 4 * FB_CONFIG_BARS))
+	if (touches(offset, len, PCI_BAR0, 4 * FB_CONFIG_BARS))
 		did |= FB_CONFIG_DID_BAR;
 	if (c->command != old_command)
 		did |= FB_CONFIG_DID_COMMAND;
 	if (flr)
 		did |= FB_CONFIG_DID_FLR;
-	if ((c->msi && touches(offset, len, c->msi + 2u, 1)) ||
-	    (c->msix && !c->msix_hidden && touches(offset, len, c->msix + 3u, 1)))
+	if ((c->msi && touches(offset, len, c->msi + MSI_CONTROL, 1)) ||
+	    (c->msix && !c->msix_hidden && touches(offset, len, c->msix + MSIX_CONTROL + 1, 1)))
 		did |= FB_CONFIG_DID_MSI;
 	return did;
 }
@@ -521,16 +513,16 @@ unsigned fb_config_write(struct fb_config *c, uint32_t offset, uint32_t len, con
 			if (!(op.be & 1u << i))
 				continue;
 			v = data[at - offset];
-			if (at == R_COMMAND)
+			if (at == PCI_COMMAND)
 				c->command = (uint16_t)((c->command & 0xff00) | v);
-			if (at == R_COMMAND + 1)
+			if (at == PCI_COMMAND + 1)
 				c->command = (uint16_t)((c->command & 0x00ff) | v << 8);
-			if (c->pm && at == c->pm + 4u)
-				c->power_state = v & 3;
+			if (c->pm && at == (uint32_t)c->pm + PM_PMCSR)
+				c->power_state = v & PM_PMCSR_STATE;
 			forced = v;
-			if (c->pcie && at == c->pcie + 9u && (v & DEVCTL_FLR >> 8)) {
+			if (c->pcie && at == c->pcie + EXP_DEVCTL + 1u && (v & EXP_DEVCTL_FLR >> 8)) {
 				flr = c->flr; /* the root does it, with all that belongs to it */
-				forced &= (uint8_t) ~(DEVCTL_FLR >> 8);
+				forced &= (uint8_t) ~(EXP_DEVCTL_FLR >> 8);
 			}
 			c->shadow[at] = (uint8_t)((c->shadow[at] & ~c->wmask[at]) | (v & c->wmask[at]));
 			if (c->virt[at] == 0xff) {
@@ -559,15 +551,15 @@ unsigned fb_config_msi_ops(struct fb_config *c, bool enable, unsigned vectors, u
 
 	while ((1u << log2) < vectors)
 		log2++;
-	control = (uint8_t)((enable ? 1 : 0) | log2 << 4);
-	set_bits(c->wire, c->msi + 2u, 0x71, control, 1);
+	control = (uint8_t)((enable ? MSI_CONTROL_ENABLE : 0) | log2 << MSI_CONTROL_MME_SHIFT);
+	set_bits(c->wire, c->msi + MSI_CONTROL, MSI_CONTROL_TAKEN, control, 1);
 	if (enable) {
-		ops[n++] = (struct fb_op){.address = c->msi + 4u, .value = (uint32_t)address, .be = 15, .write = true};
+		ops[n++] = (struct fb_op){.address = c->msi + MSI_ADDRESS, .value = (uint32_t)address, .be = 15, .write = true};
 		if (c->msi_64)
 			ops[n++] = (struct fb_op){
-				.address = c->msi + 8u, .value = (uint32_t)(address >> 32), .be = 15, .write = true};
+				.address = c->msi + MSI_UPPER_ADDRESS, .value = (uint32_t)(address >> 32), .be = 15, .write = true};
 		ops[n++] = (struct fb_op){
-			.address = c->msi + (c->msi_64 ? 12u : 8u), .value = data, .be = 3, .write = true};
+			.address = c->msi + (c->msi_64 ? MSI_DATA : MSI_DATA_32), .value = data, .be = 3, .write = true};
 	}
 	ops[n++] = (struct fb_op){.address = c->msi, .value = (uint32_t)control << 16, .be = 4, .write = true};
 	return n;
@@ -575,17 +567,19 @@ unsigned fb_config_msi_ops(struct fb_config *c, bool enable, unsigned vectors, u
 
 unsigned fb_config_msix_ops(struct fb_config *c, bool enable, struct fb_op *ops)
 {
-	set_bits(c->wire, c->msix + 3u, 0xc0, enable ? 0x80 : 0, 1);
-	ops[0] = (struct fb_op){.address = c->msix, .value = enable ? 0x80000000u : 0, .be = 8, .write = true};
+	uint16_t control = enable ? MSIX_CONTROL_ENABLE : 0;
+
+	set_bits(c->wire, c->msix + MSIX_CONTROL, MSIX_CONTROL_TAKEN, control, 2);
+	ops[0] = (struct fb_op){.address = c->msix, .value = (uint32_t)control << 16, .be = 8, .write = true};
 	return 1;
 }
 
 bool fb_config_guest_msi(const struct fb_config *c)
 {
-	return c->msi && (c->shadow[c->msi + 2] & 1);
+	return c->msi && (c->shadow[c->msi + MSI_CONTROL] & MSI_CONTROL_ENABLE);
 }
 
 bool fb_config_guest_msix(const struct fb_config *c)
 {
-	return c->msix && !c->msix_hidden && (c->shadow[c->msix + 3] & 0x80);
+	return c->msix && !c->msix_hidden && (fb_get_le16(c->shadow + c->msix + MSIX_CONTROL) & MSIX_CONTROL_ENABLE);
 }

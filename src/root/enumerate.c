@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "root/function.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 #define RETRY_NS UINT64_C(10000000)
@@ -24,8 +25,6 @@
 enum { TRIES = 200 }; /* times RETRY_NS: more than the second that 6.6.1 allows */
 
 enum step { STEP_FIRST, STEP_HEADER, STEP_SIZE, STEP_RESET, STEP_POLL, STEP_PROGRAM };
-
-enum { DEVCTL_FLR = 1 << 15 };
 
 static void done(struct fb_access *access, int status);
 
@@ -44,14 +43,15 @@ static unsigned reset_ops(const struct fb_root_function *f, struct fb_op *ops)
 	const struct fb_config *c = &f->cfg;
 	unsigned n = 0;
 
-	ops[n++] = op_write(0x04, 0, 3); /* 6.6.2: quiet first */
+	ops[n++] = op_write(PCI_COMMAND, 0, 3); /* 6.6.2: quiet first */
 	if (c->flr) {
-		ops[n++] = op_write(c->pcie + 8u, fb_get_le16(c->wire + c->pcie + 8) | DEVCTL_FLR, 3);
+		ops[n++] = op_write(c->pcie + EXP_DEVCTL,
+				    fb_get_le16(c->wire + c->pcie + EXP_DEVCTL) | EXP_DEVCTL_FLR, 3);
 		return n;
 	}
 	if (c->pm && !c->no_soft_reset) { /* through D3hot */
-		ops[n++] = op_write(c->pm + 4u, 3, 1);
-		ops[n++] = op_write(c->pm + 4u, 0, 1);
+		ops[n++] = op_write(c->pm + PM_PMCSR, PM_PMCSR_STATE, 1);
+		ops[n++] = op_write(c->pm + PM_PMCSR, 0, 1);
 		return n;
 	}
 	if (c->msi)
@@ -77,15 +77,15 @@ static void run(struct fb_root_function *f, enum step step)
 	case STEP_HEADER:
 		for (; n < 64; n++)
 			s->ops[n] = op_read(4 * n);
-		s->ops[n++] = op_write(0x04, 0, 3);
+		s->ops[n++] = op_write(PCI_COMMAND, 0, 3);
 		break;
 	case STEP_SIZE:
 		for (unsigned i = 0; i < FB_CONFIG_BARS; i++)
-			s->ops[n++] = op_write(0x10 + 4 * i, UINT32_MAX, 15);
-		s->ops[n++] = op_write(0x30, 0xfffff800, 15);
+			s->ops[n++] = op_write(PCI_BAR0 + 4 * i, UINT32_MAX, 15);
+		s->ops[n++] = op_write(PCI_ROM, 0xfffff800, 15);
 		for (unsigned i = 0; i < FB_CONFIG_BARS; i++)
-			s->ops[n++] = op_read(0x10 + 4 * i);
-		s->ops[n++] = op_read(0x30);
+			s->ops[n++] = op_read(PCI_BAR0 + 4 * i);
+		s->ops[n++] = op_read(PCI_ROM);
 		break;
 	case STEP_RESET:
 		n = reset_ops(f, s->ops);

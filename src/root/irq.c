@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "root/function.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 static void flush(struct fb_flush *fl);
@@ -233,7 +234,7 @@ static void write_table(struct fb_root_function *f)
 {
 	struct fb_irq *irq = &f->irq;
 
-	irq->table_stale = !(f->cfg.command & 2); /* it is in a memory BAR: later, then */
+	irq->table_stale = !(f->cfg.command & PCI_COMMAND_MEMORY); /* it is in a memory BAR: later, then */
 	if (irq->table_stale)
 		return;
 	for (unsigned i = 0; i < irq->n && i < f->cfg.msix_vectors; i++) {
@@ -293,7 +294,7 @@ static unsigned sync_ops(struct fb_root_function *f, struct fb_op *ops)
 			highest = i;
 	}
 	if (fb_config_guest_msi(&f->cfg))
-		vectors = 1u << (f->cfg.shadow[f->cfg.msi + 2] >> 4 & 7);
+		vectors = 1u << ((f->cfg.shadow[f->cfg.msi + MSI_CONTROL] & MSI_CONTROL_MME) >> MSI_CONTROL_MME_SHIFT);
 	while (vectors <= highest)
 		vectors *= 2;
 	if (vectors > f->cfg.msi_vectors)

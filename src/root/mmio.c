@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "root/function.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 #define SLOW_NS UINT64_C(500000000)
@@ -440,7 +441,8 @@ static int write_config(struct fb_root_function *f, const struct fb_vu_message *
 		own = ops + max_ops;
 	n_own = fb_config_write(&f->cfg, (uint32_t)r->offset, r->count, data, own, &did);
 	/* The BARs are in place before decoding is switched on, and follow the guest while it is on. */
-	if ((did & (FB_CONFIG_DID_COMMAND | FB_CONFIG_DID_BAR)) && (f->cfg.command & 3))
+	if ((did & (FB_CONFIG_DID_COMMAND | FB_CONFIG_DID_BAR)) &&
+	    (f->cfg.command & (PCI_COMMAND_IO | PCI_COMMAND_MEMORY)))
 		n = fb_config_move_bars(&f->cfg, ops);
 	memcpy(ops + n, own, n_own * sizeof(*ops));
 	vm->did = did;
@@ -460,7 +462,7 @@ static int write_config(struct fb_root_function *f, const struct fb_vu_message *
 		answer(vm);
 	else
 		start(vm);
-	if ((did & FB_CONFIG_DID_COMMAND) && (f->cfg.command & 2))
+	if ((did & FB_CONFIG_DID_COMMAND) && (f->cfg.command & PCI_COMMAND_MEMORY))
 		fb_irq_memory_on(f);
 	if (did & FB_CONFIG_DID_MSI)
 		fb_irq_sync(f);

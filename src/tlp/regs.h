@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Registers of a type 0 function: base spec 5.0 chapter 7, by the names used there (abridged as lspci does). */
-#ifndef FARBUS_ENDPOINT_REGS_H
-#define FARBUS_ENDPOINT_REGS_H
+/*
+ * Configuration registers of a type 0 function: base spec 5.0 chapter 7, by the names used there (abridged as lspci
+ * does). The box has them, the root looks into them.
+ */
+#ifndef FARBUS_TLP_REGS_H
+#define FARBUS_TLP_REGS_H
 
 enum { /* 7.5.1 */
 	PCI_VENDOR_ID = 0x00,
@@ -25,9 +28,18 @@ enum { /* 7.5.1 */
 	PCI_REVISION_ID = 0x08,
 	PCI_CLASS_CODE = 0x09,
 	PCI_CACHE_LINE_SIZE = 0x0c,
+	PCI_HEADER_TYPE = 0x0e,
+	PCI_HEADER_TYPE_LAYOUT = 0x7f,
 	PCI_BAR0 = 0x10,
+	PCI_BAR_IO = 1 << 0,
+	PCI_BAR_TYPE = 3 << 1, /* memory */
+	PCI_BAR_TYPE_64 = 2 << 1,
+	PCI_BAR_PREFETCHABLE = 1 << 3,
+	PCI_BAR_IO_FLAGS = 3, /* below the address */
+	PCI_BAR_MEMORY_FLAGS = 15,
 	PCI_SUBSYSTEM_VENDOR_ID = 0x2c,
 	PCI_SUBSYSTEM_ID = 0x2e,
+	PCI_ROM = 0x30,
 	PCI_CAP_POINTER = 0x34,
 	PCI_INTERRUPT_LINE = 0x3c,
 	PCI_INTERRUPT_PIN = 0x3d,
@@ -54,11 +66,14 @@ enum { /* 7.5.2, offsets in the capability */
 	PM_PMCSR = 4,
 	PM_PMCSR_STATE = 3,
 	PM_PMCSR_NO_SOFT_RESET = 1 << 3,
+	PM_SIZE = 8,
 };
 
 enum { /* 7.7.1, 64-bit with per-vector masking */
 	MSI_CONTROL = 2,
 	MSI_CONTROL_ENABLE = 1 << 0,
+	MSI_CONTROL_MMC_SHIFT = 1,
+	MSI_CONTROL_MMC = 7 << 1,
 	MSI_CONTROL_MME_SHIFT = 4,
 	MSI_CONTROL_MME = 7 << 4,
 	MSI_CONTROL_64 = 1 << 7,
@@ -66,6 +81,7 @@ enum { /* 7.7.1, 64-bit with per-vector masking */
 	MSI_ADDRESS = 4,
 	MSI_UPPER_ADDRESS = 8,
 	MSI_DATA = 12,
+	MSI_DATA_32 = 8, /* of the form without an upper address */
 	MSI_MASK = 16,
 	MSI_PENDING = 20,
 	MSI_SIZE = 24,
@@ -73,10 +89,12 @@ enum { /* 7.7.1, 64-bit with per-vector masking */
 
 enum { /* 7.7.2 */
 	MSIX_CONTROL = 2,
+	MSIX_CONTROL_SIZE = 0x7ff, /* of the table, less one */
 	MSIX_CONTROL_MASK = 1 << 14,
 	MSIX_CONTROL_ENABLE = 1 << 15,
 	MSIX_TABLE = 4,
 	MSIX_PBA = 8,
+	MSIX_BIR = 7, /* in both: the BAR */
 	MSIX_SIZE = 12,
 	MSIX_ENTRY = 16, /* of the table */
 	MSIX_ENTRY_ADDRESS = 0,
@@ -87,6 +105,9 @@ enum { /* 7.7.2 */
 enum { /* 7.5.3 */
 	EXP_FLAGS = 0x02,
 	EXP_DEVCAP = 0x04,
+	EXP_DEVCAP_MPS = 7,
+	EXP_DEVCAP_EXT_TAG = 1 << 5,
+	EXP_DEVCAP_FLR = 1 << 28,
 	EXP_DEVCTL = 0x08,
 	EXP_DEVCTL_CORR = 1 << 0,
 	EXP_DEVCTL_NONFATAL = 1 << 1,
@@ -110,6 +131,7 @@ enum { /* 7.5.3 */
 	EXP_LNKCTL = 0x10,
 	EXP_LNKSTA = 0x12,
 	EXP_DEVCAP2 = 0x24,
+	EXP_DEVCAP2_TEN_BIT_TAG_REQUESTER = 1 << 17,
 	EXP_DEVCTL2 = 0x28,
 	EXP_DEVCTL2_TIMEOUT = 0xf,
 	EXP_DEVCTL2_TIMEOUT_DISABLE = 1 << 4,
