@@ -38,8 +38,8 @@ struct fb_dgram {
 /* What the user of a backend hears. */
 struct fb_net_user {
 	/*
-	 * A datagram. `data` is valid during the call only. Calls come in batches:
-	 * round_end() follows the last one of a batch.
+	 * A datagram. `data` is valid during the call only. Calls come in batches,
+	 * of what one system call brought: round_end() follows the last one of a batch.
 	 */
 	void (*rx)(void *arg, const struct fb_net_addr *from, const uint8_t *data, size_t len);
 	void (*round_end)(void *arg);

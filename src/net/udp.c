@@ -307,8 +307,6 @@ static void free_udp(struct udp *u)
 
 static void udp_receive(struct udp *u)
 {
-	bool some = false;
-
 	u->in_rx = true;
 	for (unsigned call = 0; call < RX_CALLS && !u->closed; call++) {
 		int n;
@@ -322,14 +320,13 @@ static void udp_receive(struct udp *u)
 				break;
 			continue;
 		}
-		some = true;
 		for (int i = 0; i < n && !u->closed; i++)
 			hand_on(u, &u->rx_msgs[i].msg_hdr, u->rx_msgs[i].msg_len);
+		if (!u->closed)
+			u->user->round_end(u->arg);
 		if (n < RX_BATCH)
 			break;
 	}
-	if (some && !u->closed)
-		u->user->round_end(u->arg);
 	u->in_rx = false;
 	if (u->closed)
 		free_udp(u);

@@ -331,6 +331,18 @@ static void flush(struct fb_flush *f)
 
 /* What the net brings */
 
+/*
+ * When the batch arrived, by the clock, not by the round's beginning: sending times are the clock's too, and a round
+ * trip between the two would be short by what the round had done before, down to nothing on a busy core. Links send
+ * nothing while a batch is handed on, so one reading is late enough for all of it.
+ */
+static uint64_t rx_now(struct fb_carrier *c)
+{
+	if (!c->rx_now)
+		c->rx_now = fb_clock_ns();
+	return c->rx_now;
+}
+
 static void refuse(struct fb_carrier *c, const struct fb_net_addr *from, const struct fb_link_hello *h,
 		   const uint8_t *data, size_t len, enum fb_link_reason reason, const char *text)
 {
@@ -437,7 +449,7 @@ static void rx_hello(struct fb_carrier *c, const struct fb_net_addr *from, const
 	}
 	old = find_hello(c, h);
 	if (old && old->remote_session == h->session) {
-		fb_link_rx(old->link, fb_clock_ns(), data, len);
+		fb_link_rx(old->link, rx_now(c), data, len);
 		fb_carrier_touch(old);
 		return;
 	}
@@ -489,11 +501,7 @@ static void rx_session(struct fb_carrier *c, const struct fb_net_addr *from, uin
 	}
 	if (p->closed)
 		return; /* its CLOSE leaves at the end of this round, with the reason */
-	/*
-	 * The clock, not the round's beginning: sending times are the clock's too, and a round trip between the two
-	 * would be short by what the round had done before, down to nothing on a busy core.
-	 */
-	fb_link_rx(p->link, fb_clock_ns(), data, len);
+	fb_link_rx(p->link, rx_now(c), data, len);
 	fb_carrier_touch(p);
 	fb_link_port_announce(p);
 }
@@ -529,6 +537,9 @@ static void rx(void *arg, const struct fb_net_addr *from, const uint8_t *data, s
 
 static void round_end(void *arg)
 {
+	struct fb_carrier *c = arg;
+
+	c->rx_now = 0;
 }
 
 static void net_writable(void *arg)

@@ -77,6 +77,7 @@ struct fb_carrier {
 	struct fb_table by_session, by_hello;
 	struct fb_link_port *dirty, **dirty_tail;
 	struct fb_flush flush;
+	uint64_t rx_now; /* of the batch that is being handed on; 0: the clock is not read yet */
 	bool net_full;
 	struct fb_carrier_rest rest;
 
