@@ -17,6 +17,7 @@ enum {
 	FB_CARRIER_BATCH = 64,   /* datagrams a send */
 	FB_CARRIER_BURST = 1024, /* datagrams a port and round, so that others have their turn */
 	FB_CARRIER_ENDED = 64,   /* ended sessions remembered, against late hellos */
+	FB_CARRIER_LINES = 64,   /* sessions that begin or end at once and are all logged; then one a second */
 };
 
 struct fb_link_port {
@@ -89,7 +90,7 @@ struct fb_carrier {
 	uint64_t ended[FB_CARRIER_ENDED];
 	unsigned next_ended;
 
-	struct fb_log_limit refuse_limit, bad_limit;
+	struct fb_log_limit refuse_limit, bad_limit, session_limit;
 	struct fb_carrier_stats stats;
 };
 

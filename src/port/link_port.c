@@ -62,6 +62,23 @@ static bool deliver(void *arg, enum fb_link_class cls, const uint8_t *data, size
 	return done || p->closed || cls == FB_LINK_CPL;
 }
 
+/* Sessions come and go as peers like: no more lines than somebody would read. */
+__attribute__((format(printf, 2, 3))) static void log_session(struct fb_link_port *p, const char *fmt, ...)
+{
+	char more[64] = "", text[192];
+	uint64_t left_out;
+	va_list ap;
+
+	if (!fb_log_allowed_burst(&p->carrier->session_limit, FB_CARRIER_LINES, fb_loop_now(p->carrier->loop), &left_out))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (left_out)
+		snprintf(more, sizeof(more), " (%" PRIu64 " more such lines left out)", left_out);
+	fb_info(p->name, "%s%s", text, more);
+}
+
 static void state(void *arg, enum fb_link_state state, enum fb_link_reason reason, const char *text)
 {
 	struct fb_link_port *p = arg;
@@ -69,7 +86,7 @@ static void state(void *arg, enum fb_link_state state, enum fb_link_reason reaso
 	if (p->closed)
 		return;
 	if (state == FB_LINK_UP) {
-		fb_info(p->name, "link up");
+		log_session(p, "link up");
 		if (p->port.user && p->port.user->up)
 			p->port.user->up(p->port.arg);
 	} else if (state == FB_LINK_DEAD) {
@@ -97,7 +114,7 @@ void fb_link_port_announce(struct fb_link_port *p)
 		return;
 	p->down_told = true;
 	fb_carrier_end_session(p);
-	fb_info(p->name, "link down: %s%s%s", fb_link_reason_name(p->reason), *p->text ? ": " : "", p->text);
+	log_session(p, "link down: %s%s%s", fb_link_reason_name(p->reason), *p->text ? ": " : "", p->text);
 	if (!p->closed && p->port.user && p->port.user->down)
 		p->port.user->down(p->port.arg, p->reason, p->text);
 }

@@ -12,6 +12,8 @@
 
 #include "util/log.h"
 
+#define LIMIT_NS UINT64_C(1000000000)
+
 static atomic_int log_level = FB_LOG_INFO;
 static bool to_journal;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -111,12 +113,18 @@ void fb_log(enum fb_log_level level, const char *object, const char *fmt, ...)
 
 bool fb_log_allowed(struct fb_log_limit *limit, uint64_t now_ns, uint64_t *suppressed)
 {
-	if (now_ns < limit->next_ns) {
+	return fb_log_allowed_burst(limit, 0, now_ns, suppressed);
+}
+
+/* next_ns is when all lines so far would be through at one a second: `burst` seconds ahead at most. */
+bool fb_log_allowed_burst(struct fb_log_limit *limit, unsigned burst, uint64_t now_ns, uint64_t *suppressed)
+{
+	if (limit->next_ns > now_ns + burst * LIMIT_NS) {
 		limit->suppressed++;
 		return false;
 	}
 	*suppressed = limit->suppressed;
 	limit->suppressed = 0;
-	limit->next_ns = now_ns + 1000000000;
+	limit->next_ns = (limit->next_ns > now_ns ? limit->next_ns : now_ns) + LIMIT_NS;
 	return true;
 }

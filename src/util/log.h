@@ -55,6 +55,8 @@ struct fb_log_limit {
 	uint64_t suppressed;
 };
 bool fb_log_allowed(struct fb_log_limit *limit, uint64_t now_ns, uint64_t *suppressed);
+/* As above for events that come in groups: after a calm time, `burst` more lines at once. */
+bool fb_log_allowed_burst(struct fb_log_limit *limit, unsigned burst, uint64_t now_ns, uint64_t *suppressed);
 
 #ifdef __cplusplus
 }

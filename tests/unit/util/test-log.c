@@ -118,6 +118,26 @@ static void test_limit(void **state)
 	assert_int_equal(left_out, 0);
 }
 
+/* A burst after a calm time, then one a second; what the burst took comes back at one a second. */
+static void test_limit_burst(void **state)
+{
+	struct fb_log_limit limit = {0};
+	uint64_t left_out = 7, s = 1000000000;
+
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(fb_log_allowed_burst(&limit, 3, 5 * s, &left_out));
+		assert_int_equal(left_out, 0);
+	}
+	assert_false(fb_log_allowed_burst(&limit, 3, 5 * s, &left_out));
+	assert_false(fb_log_allowed_burst(&limit, 3, 6 * s - 1, &left_out));
+	assert_true(fb_log_allowed_burst(&limit, 3, 6 * s, &left_out));
+	assert_int_equal(left_out, 2);
+	assert_false(fb_log_allowed_burst(&limit, 3, 6 * s, &left_out));
+	assert_true(fb_log_allowed_burst(&limit, 3, 8 * s, &left_out));
+	assert_true(fb_log_allowed_burst(&limit, 3, 8 * s, &left_out));
+	assert_false(fb_log_allowed_burst(&limit, 3, 8 * s, &left_out));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -125,6 +145,7 @@ int main(void)
 		cmocka_unit_test(test_journal),
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_limit_burst),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
