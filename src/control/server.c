@@ -14,6 +14,7 @@
 
 #include "control/control.h"
 #include "control/session.h"
+#include "util/listener.h"
 #include "util/log.h"
 #include "util/loop.h"
 
@@ -33,7 +34,7 @@ struct client {
 struct fb_control {
 	struct fb_loop *loop;
 	struct fb_control_config config;
-	struct fb_fd watch;
+	struct fb_listener listener;
 	struct client *clients;
 	unsigned n_clients;
 	struct sockaddr_un addr;
@@ -203,15 +204,14 @@ static void new_client(struct fb_control *control, int fd)
 	control->n_clients++;
 }
 
-static void listener_ready(struct fb_fd *w, uint32_t events)
+static void accepted(struct fb_listener *l, int fd)
 {
-	struct fb_control *control = container(w, struct fb_control, watch);
-	int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	new_client(container(l, struct fb_control, listener), fd);
+}
 
-	if (fd >= 0)
-		new_client(control, fd);
-	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-		warn_limited(control, strerror(errno));
+static void accept_failed(struct fb_listener *l, int err)
+{
+	warn_limited(container(l, struct fb_control, listener), strerror(err));
 }
 
 unsigned fb_control_dirs(char dirs[FB_CONTROL_DIRS_MAX][FB_CONTROL_PATH_MAX])
@@ -360,7 +360,8 @@ int fb_control_open(struct fb_control **out, struct fb_loop *loop, const struct 
 	control->loop = loop;
 	control->config = *config;
 	control->addr.sun_family = AF_UNIX;
-	control->watch.ready = listener_ready;
+	control->listener.client = accepted;
+	control->listener.failed = accept_failed;
 	err = choose_path(control);
 	if (err)
 		goto free_control;
@@ -373,7 +374,7 @@ int fb_control_open(struct fb_control **out, struct fb_loop *loop, const struct 
 	err = listen_at(control, fd);
 	if (err)
 		goto close_fd;
-	err = fb_fd_add(loop, &control->watch, fd, EPOLLIN);
+	err = fb_listener_open(&control->listener, loop, fd);
 	if (err)
 		goto remove_file;
 	*out = control;
@@ -396,8 +397,7 @@ void fb_control_close(struct fb_control *control)
 		return;
 	while (control->clients)
 		drop(control->clients);
-	fb_fd_del(&control->watch);
-	close(control->watch.fd);
+	fb_listener_close(&control->listener);
 	if (lstat(control->addr.sun_path, &st) == 0 && st.st_dev == control->dev && st.st_ino == control->ino)
 		unlink(control->addr.sun_path);
 	free(control);

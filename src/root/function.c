@@ -60,7 +60,7 @@ void fb_function_set_state(struct fb_root_function *f, enum fb_root_function_sta
 		f->note[0] = '\0';
 	if (state == FB_ROOT_READY && old != FB_ROOT_RESETTING)
 		fb_info(f->name, "ready: %04x:%04x, %s", f->cfg.vendor_id, f->cfg.device_id,
-			f->listening ? f->socket : "no socket");
+			fb_listener_is_open(&f->listener) ? f->socket : "no socket");
 	else if (state == FB_ROOT_GONE)
 		fb_warn(f->name, "gone: %s; the VM reads all ones until it lets go", f->note);
 	else if (state == FB_ROOT_ABSENT && old != FB_ROOT_CONNECTING)
@@ -72,18 +72,26 @@ void fb_function_set_state(struct fb_root_function *f, enum fb_root_function_sta
 
 /* ---- The socket ---------------------------------------------------------------------- */
 
-static void accept_client(struct fb_fd *w, uint32_t events);
-
 static void unlisten(struct fb_root_function *f)
 {
-	int fd = f->listener.fd;
-
-	if (!f->listening)
+	if (!fb_listener_is_open(&f->listener))
 		return;
-	fb_fd_del(&f->listener);
-	close(fd);
+	fb_listener_close(&f->listener);
 	unlink(f->socket);
-	f->listening = false;
+}
+
+static void accepted(struct fb_listener *l, int fd)
+{
+	fb_function_client(FB_CONTAINER(l, struct fb_root_function, listener), fd);
+}
+
+static void accept_failed(struct fb_listener *l, int err)
+{
+	struct fb_root_function *f = FB_CONTAINER(l, struct fb_root_function, listener);
+	uint64_t left_out;
+
+	if (fb_log_allowed(&f->log_refused, fb_function_now(f), &left_out))
+		fb_error(f->name, "accept: %s", strerror(err));
 }
 
 /* 0 or -errno; f->note says what is wrong. */
@@ -93,7 +101,7 @@ static int listen_socket(struct fb_root_function *f)
 	struct stat st;
 	int fd, err;
 
-	if (f->listening || !f->env->socket_dir)
+	if (fb_listener_is_open(&f->listener) || !f->env->socket_dir)
 		return 0;
 	memcpy(sun.sun_path, f->socket, strlen(f->socket)); /* shorter than sun_path: fb_function_new() */
 	if (lstat(f->socket, &st) == 0) {
@@ -110,13 +118,13 @@ static int listen_socket(struct fb_root_function *f)
 		goto close_fd;
 	if (listen(fd, 4) < 0)
 		goto unlink_path;
-	f->listener.ready = accept_client;
-	err = fb_fd_add(f->loop, &f->listener, fd, EPOLLIN);
+	f->listener.client = accepted;
+	f->listener.failed = accept_failed;
+	err = fb_listener_open(&f->listener, f->loop, fd);
 	if (err < 0) {
 		errno = -err;
 		goto unlink_path;
 	}
-	f->listening = true;
 	return 0;
 
 unlink_path:
@@ -129,13 +137,6 @@ failed:
 	err = -errno;
 	snprintf(f->note, sizeof(f->note), "%.80s: %s", f->socket, strerror(-err));
 	return err;
-}
-
-/* While the function is being reset a new client waits in the queue of the socket. */
-static void listen_pause(struct fb_root_function *f, bool pause)
-{
-	if (f->listening)
-		fb_fd_modify(&f->listener, pause ? 0 : EPOLLIN);
 }
 
 int fb_function_client(struct fb_root_function *f, int fd)
@@ -168,21 +169,6 @@ int fb_function_client(struct fb_root_function *f, int fd)
 	return 0;
 }
 
-static void accept_client(struct fb_fd *w, uint32_t events)
-{
-	struct fb_root_function *f = FB_CONTAINER(w, struct fb_root_function, listener);
-	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	uint64_t left_out;
-
-	if (fd >= 0) {
-		fb_function_client(f, fd);
-		return;
-	}
-	if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED &&
-	    fb_log_allowed(&f->log_refused, fb_function_now(f), &left_out))
-		fb_error(f->name, "accept: %s", strerror(errno));
-}
-
 static void forget_client(struct fb_root_function *f)
 {
 	f->negotiated = false;
@@ -209,7 +195,7 @@ void fb_function_client_end(struct fb_root_function *f, const char *why)
 		fb_function_set_state(f, FB_ROOT_ABSENT);
 		return;
 	}
-	listen_pause(f, true);
+	fb_listener_pause(&f->listener, true); /* while it is being reset a new client waits in the socket's queue */
 	fb_rq_drop_posted(&f->rq);
 	fb_reset_start(f);
 	fb_function_set_state(f, FB_ROOT_RESETTING);
@@ -360,7 +346,7 @@ void fb_reset_done(struct fb_root_function *f, const char *why)
 	fb_reset_answer(f);
 	if (f->state == FB_ROOT_RESETTING) {
 		fb_function_set_state(f, FB_ROOT_READY);
-		listen_pause(f, false);
+		fb_listener_pause(&f->listener, false);
 	}
 }
 

@@ -22,6 +22,7 @@
 #include "root/requester.h"
 #include "root/root.h"
 #include "root/vfio_user.h"
+#include "util/listener.h"
 #include "util/log.h"
 #include "util/loop.h"
 
@@ -165,8 +166,7 @@ struct fb_root_function {
 	struct fb_sequence seq;
 
 	/* the VM */
-	struct fb_fd listener;
-	bool listening;
+	struct fb_listener listener;
 	char socket[108];
 	struct fb_vu_conn vu;
 	bool negotiated;

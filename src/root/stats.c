@@ -57,7 +57,7 @@ int fb_root_function_info(const struct fb_root *root, unsigned index, struct fb_
 	memcpy(info->note, f->note, sizeof(info->note));
 	info->link_up = f->link_up;
 	info->held_out = f->plug.held_out;
-	if (f->listening)
+	if (fb_listener_is_open(&f->listener))
 		memcpy(info->socket, f->socket, sizeof(info->socket));
 	info->client_pid = f->client_pid;
 	if (f->negotiated)
