@@ -9,7 +9,6 @@
 #include "devices/models.h"
 #include "endpoint/endpoint.h"
 #include "identity.h"
-#include "model-help.h"
 #include "util/log.h"
 
 struct box_options {
@@ -62,8 +61,9 @@ static void stop(void *arg)
 	fb_box_stop(p->box, p->options.stop_ns, daemon_quit, &p->daemon);
 }
 
-static int serve(struct box_program *p, const struct daemon_options *common)
+static int serve(void *program, const struct daemon_options *common)
 {
+	struct box_program *p = program;
 	struct fb_box_config config = {
 		.models = fb_models, .devices = (const char *const *)p->options.devices.items, .group = common->group};
 	char local[96];
@@ -90,8 +90,9 @@ fini_daemon:
 	return status;
 }
 
-static int check(const struct box_options *o)
+static int check(const void *program)
 {
+	const struct box_options *o = &((const struct box_program *)program)->options;
 	if (!o->listen)
 		fb_error("box", "--listen is missing: where do roots find this box? For example --listen udp:0.0.0.0:7000");
 	else if (!o->devices.n)
@@ -111,17 +112,8 @@ int cmd_box(int argc, char **argv)
 		.about = "Offers PCIe functions, made in software, to roots on the network.",
 		.groups = {{"The box", box_table, &p.options}, {"Common options", daemon_option_table, &common}},
 	};
-	int err, status = EXIT_USAGE;
+	const struct daemon_main m = {
+		.cli = &cli, .common = &common, .devices = &p.options.devices, .check = check, .serve = serve, .program = &p};
 
-	err = daemon_parse(&cli, &common, argc, argv);
-	if (err == 0)
-		err = model_help("box", &p.options.devices);
-	if (err == 0)
-		err = check(&p.options);
-	if (err == 0)
-		status = serve(&p, &common);
-	else if (err > 0)
-		status = 0;
-	cli_release(&cli);
-	return status;
+	return daemon_main(&m, argc, argv);
 }

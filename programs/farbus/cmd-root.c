@@ -12,7 +12,6 @@
 #include "devices/models.h"
 #include "endpoint/endpoint.h"
 #include "identity.h"
-#include "model-help.h"
 #include "root/root.h"
 #include "util/log.h"
 
@@ -241,8 +240,9 @@ static int open_embedded(struct root_program *p, const struct daemon_options *co
 	return fb_box_new(&p->box, p->daemon.loop, &config);
 }
 
-static int serve(struct root_program *p, const struct daemon_options *common)
+static int serve(void *program, const struct daemon_options *common)
 {
+	struct root_program *p = program;
 	struct root_options *o = &p->options;
 	struct fb_root_config config = {
 		.socket_dir = o->socket_dir, .only = (const char *const *)o->only.items, .qmp = o->qmp,
@@ -277,8 +277,9 @@ fini_daemon:
 	return status;
 }
 
-static int check(const struct root_options *o)
+static int check(const void *program)
 {
+	const struct root_options *o = &((const struct root_program *)program)->options;
 	struct stat st;
 
 	if (!o->connect.n && !o->devices.n)
@@ -311,17 +312,8 @@ int cmd_root(int argc, char **argv)
 		.about = "Attaches functions of boxes to virtual machines: one vfio-user socket each.",
 		.groups = {{"The root", root_table, &p.options}, {"Common options", daemon_option_table, &common}},
 	};
-	int err, status = EXIT_USAGE;
+	const struct daemon_main m = {
+		.cli = &cli, .common = &common, .devices = &p.options.devices, .check = check, .serve = serve, .program = &p};
 
-	err = daemon_parse(&cli, &common, argc, argv);
-	if (err == 0)
-		err = model_help("root", &p.options.devices);
-	if (err == 0)
-		err = check(&p.options);
-	if (err == 0)
-		status = serve(&p, &common);
-	else if (err > 0)
-		status = 0;
-	cli_release(&cli);
-	return status;
+	return daemon_main(&m, argc, argv);
 }

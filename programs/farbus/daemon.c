@@ -11,9 +11,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "control/describe.h"
 #include "daemon.h"
 #include "identity.h"
+#include "model-help.h"
 #include "util/log.h"
 
 #define M(member) offsetof(struct daemon_options, member)
@@ -49,7 +51,8 @@ const struct cli_option daemon_option_table[] = {
 	{.value = {.key = NULL}},
 };
 
-int daemon_parse(struct cli *cli, struct daemon_options *options, int argc, char **argv)
+/* Command line, then configuration file, then log level. 0, 1 (help printed) or -errno, logged. */
+static int parse(struct cli *cli, struct daemon_options *options, int argc, char **argv)
 {
 	int err = cli_parse(cli, argc, argv);
 
@@ -66,6 +69,23 @@ int daemon_parse(struct cli *cli, struct daemon_options *options, int argc, char
 	}
 	fb_log_set_level((enum fb_log_level)(FB_LOG_INFO + (options->verbose > 2 ? 2 : options->verbose)));
 	return 0;
+}
+
+int daemon_main(const struct daemon_main *m, int argc, char **argv)
+{
+	int err, status = EXIT_USAGE;
+
+	err = parse(m->cli, m->common, argc, argv);
+	if (err == 0)
+		err = model_help(m->cli->command, m->devices);
+	if (err == 0)
+		err = m->check(m->program);
+	if (err == 0)
+		status = m->serve(m->program, m->common);
+	else if (err > 0)
+		status = 0;
+	cli_release(m->cli);
+	return status;
 }
 
 void daemon_carrier(const struct daemon_options *options, struct fb_carrier_config *carrier)

@@ -27,8 +27,16 @@ extern const struct cli_option daemon_option_table[];
 		.poll_us = 50, .hold_ns = 30000000000ull                                                               \
 	}
 
-/* Command line, then configuration file, then log level. 0, 1 (help printed) or -errno, logged. */
-int daemon_parse(struct cli *cli, struct daemon_options *options, int argc, char **argv);
+/* What is different between the roles on the way from argv to the exit status. */
+struct daemon_main {
+	struct cli *cli;
+	struct daemon_options *common;
+	const struct cli_list *devices; /* answered and done when one of them asks for help */
+	int (*check)(const void *program); /* the role's options: 0 or -EINVAL, logged */
+	int (*serve)(void *program, const struct daemon_options *common); /* returns the exit status */
+	void *program;
+};
+int daemon_main(const struct daemon_main *m, int argc, char **argv);
 
 struct daemon {
 	const char *role;
