@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "endpoint/device_impl.h"
-#include "endpoint/regs.h"
+#include "tlp/regs.h"
 #include "util/reader.h"
 
 enum { MAX_EXTRA_CAPS = 64 };
