@@ -265,6 +265,26 @@ void fb_intx_set(struct fb_device *dev, bool asserted);
 enum fb_irq_mode { FB_IRQ_NONE, FB_IRQ_INTX, FB_IRQ_MSI, FB_IRQ_MSIX };
 enum fb_irq_mode fb_irq_mode(const struct fb_device *dev);
 
+/* ---- What the root made of it --------------------------------------------- */
+
+/* For models that tell others how they are reached; a device's own work needs none of this. */
+
+uint16_t fb_device_bdf(const struct fb_device *dev); /* requester ID; 0: not configured */
+/* Where the BAR is in the bus' address space. False: there is no such BAR, or the function does not decode it now. */
+bool fb_device_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *addr);
+/*
+ * The memory write that would be vector `vector`'s interrupt (MSI-X or MSI).
+ * False: no interrupt of that number can be sent now: off, masked, bus mastering off.
+ */
+bool fb_irq_target(const struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
+/*
+ * The register at `offset` (0..4092, DW-aligned) of configuration space, as the
+ * root reads and writes it: all side effects included, so a write may reset the
+ * device before it returns. Reads beyond the end give all ones.
+ */
+uint32_t fb_device_config_read(struct fb_device *dev, unsigned offset);
+int fb_device_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables); /* 0, -EINVAL */
+
 /* ---- Errors, messages, time, files ---------------------------------------- */
 
 /* Report an internal error: sets AER's and Device Status' bits and sends ERR_NONFATAL or ERR_FATAL where enabled. */

@@ -5,6 +5,8 @@
  * the view of it that the rest of the runtime looks at is worked out anew after
  * each write, and the few changes that are events are found by comparing.
  */
+#include <errno.h>
+
 #include "endpoint/device_impl.h"
 #include "tlp/regs.h"
 #include "util/reader.h"
@@ -178,4 +180,33 @@ bool fb_ep_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uin
 	if (!ltr && fb_cfg16(dev, dev->cap_exp + EXP_DEVCTL2) & EXP_DEVCTL2_LTR)
 		fb_post_message(dev, PCIE_MSG_LTR, PCIE_ROUTE_LOCAL, 0);
 	return false;
+}
+
+/* ---- The device API ----------------------------------------------------------- */
+
+uint16_t fb_device_bdf(const struct fb_device *dev)
+{
+	return dev->bdf;
+}
+
+bool fb_device_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *addr)
+{
+	if (bar >= N_BARS || !dev->bars[bar].size || dev->view.d3hot)
+		return false;
+	*addr = dev->view.bar[bar];
+	return dev->bars[bar].is_io ? dev->view.io : dev->view.memory;
+}
+
+uint32_t fb_device_config_read(struct fb_device *dev, unsigned offset)
+{
+	return offset < CFG_SIZE ? fb_ep_config_read(dev, (uint16_t)(offset & ~3u)) : UINT32_MAX;
+}
+
+int fb_device_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables)
+{
+	if (offset >= CFG_SIZE || offset & 3 || byte_enables > 15)
+		return -EINVAL;
+	if (fb_ep_config_write(dev, (uint16_t)offset, value, (uint8_t)byte_enables))
+		fb_reset(dev, FB_RESET_FLR);
+	return 0;
 }

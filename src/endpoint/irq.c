@@ -45,14 +45,8 @@ static bool vector_exists(const struct fb_device *dev, unsigned v)
 	return dev->view.msi && v < dev->view.msi_count;
 }
 
-bool fb_ep_irq_message(struct fb_device *dev, unsigned v, uint64_t *addr, uint32_t *data)
+static void message(const struct fb_device *dev, unsigned v, uint64_t *addr, uint32_t *data)
 {
-	if (!fb_may_master(dev) || !vector_exists(dev, v))
-		return false;
-	if (masked(dev, v)) {
-		set_pending(dev, v);
-		return false;
-	}
 	if (dev->view.msix) {
 		const uint8_t *entry = dev->msix_table + v * MSIX_ENTRY;
 
@@ -64,6 +58,25 @@ bool fb_ep_irq_message(struct fb_device *dev, unsigned v, uint64_t *addr, uint32
 		*addr = fb_cfg32(dev, cap + MSI_ADDRESS) | (uint64_t)fb_cfg32(dev, cap + MSI_UPPER_ADDRESS) << 32;
 		*data = (fb_cfg16(dev, cap + MSI_DATA) & ~(dev->view.msi_count - 1)) | v;
 	}
+}
+
+bool fb_ep_irq_message(struct fb_device *dev, unsigned v, uint64_t *addr, uint32_t *data)
+{
+	if (!fb_may_master(dev) || !vector_exists(dev, v))
+		return false;
+	if (masked(dev, v)) {
+		set_pending(dev, v);
+		return false;
+	}
+	message(dev, v, addr, data);
+	return true;
+}
+
+bool fb_irq_target(const struct fb_device *dev, unsigned v, uint64_t *addr, uint32_t *data)
+{
+	if (!fb_may_master(dev) || !vector_exists(dev, v) || masked(dev, v))
+		return false;
+	message(dev, v, addr, data);
 	return true;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Interrupts: MSI, MSI-X, INTx, masks and pending bits, coalescing; and the model's timers, files, batches, pollers. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -287,6 +288,48 @@ static bool irqs_seen(void *arg)
 	return scripted_root_irqs(w->r, 0) >= w->irqs;
 }
 
+/* What a model can tell others of itself: where it is, and what its interrupts would be. */
+static void what_the_root_made_of_it(void **state)
+{
+	struct scripted_root *r = scripted_root_new(&probe_model, "id=t", 1 << 16);
+	uint64_t addr;
+	uint32_t data;
+
+	assert_int_equal(fb_device_bdf(r->dev), 0);
+	assert_false(fb_device_bar_address(r->dev, 2, &addr));
+	assert_false(fb_irq_target(r->dev, 0, &addr, &data));
+	scripted_root_enumerate(r, NULL);
+	assert_int_equal(fb_device_bdf(r->dev), SCRIPTED_BDF);
+	assert_true(fb_device_bar_address(r->dev, 2, &addr));
+	assert_int_equal(addr, r->bar[2]);
+	assert_false(fb_device_bar_address(r->dev, 1, &addr));
+	assert_false(fb_device_bar_address(r->dev, 6, &addr));
+
+	scripted_root_enable_msi(r, 4);
+	assert_true(fb_irq_target(r->dev, 3, &addr, &data));
+	assert_true(addr == SCRIPTED_MSI_ADDRESS && (data & 3) == 3);
+	assert_false(fb_irq_target(r->dev, 4, &addr, &data));
+	scripted_root_cfg_write(r, MSI + 16, 1u << 3, 4);
+	assert_false(fb_irq_target(r->dev, 3, &addr, &data));
+	assert_int_equal(scripted_root_cfg_read(r, MSI + 20, 4), 0); /* to look is not to raise */
+	scripted_root_cfg_write(r, MSI + 2, 0, 2);
+
+	scripted_root_enable_msix(r);
+	assert_true(fb_irq_target(r->dev, PROBE_VECTORS - 1, &addr, &data));
+	assert_true(addr == SCRIPTED_MSI_ADDRESS && data == PROBE_VECTORS - 1);
+	assert_false(fb_irq_target(r->dev, PROBE_VECTORS, &addr, &data));
+
+	assert_int_equal(fb_device_config_read(r->dev, 0), scripted_root_cfg_read(r, 0, 4));
+	assert_int_equal(fb_device_config_read(r->dev, 4096), 0xffffffff);
+	assert_int_equal(fb_device_config_write(r->dev, 4, 0, 3), 0);
+	assert_false(fb_device_bar_address(r->dev, 2, &addr));
+	assert_false(fb_irq_target(r->dev, 0, &addr, &data));
+	assert_int_equal(fb_device_config_write(r->dev, 3, 0, 15), -EINVAL);
+	assert_int_equal(fb_device_config_write(r->dev, 4096, 0, 15), -EINVAL);
+	scripted_root_free(r);
+	(void)state;
+}
+
 static void coalescing(void **state)
 {
 	struct scripted_root *r = start("id=t,irq-coalesce=20ms");
@@ -425,6 +468,7 @@ int main(void)
 		cmocka_unit_test(no_interrupts_without_mastering),
 		cmocka_unit_test(a_million_interrupts_need_no_memory),
 		cmocka_unit_test(intx),
+		cmocka_unit_test(what_the_root_made_of_it),
 		cmocka_unit_test(coalescing),
 		cmocka_unit_test(timers_files_batches_pollers),
 	};
