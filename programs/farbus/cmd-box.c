@@ -52,7 +52,15 @@ static json_t *verb_stats(void *arg, const json_t *request, struct fb_control_ca
 	return daemon_describe(&p->daemon, fb_describe_box_stats(p->box, json_object_get(request, "ids")), &p->self, true);
 }
 
-static const struct fb_control_verb verbs[] = {{"ls", verb_ls}, {"stats", verb_stats}, {NULL, NULL}};
+static json_t *verb_capture(void *arg, const json_t *request, struct fb_control_call *call)
+{
+	struct box_program *p = arg;
+
+	return daemon_capture(&p->daemon, request, call);
+}
+
+static const struct fb_control_verb verbs[] = {
+	{"ls", verb_ls}, {"stats", verb_stats}, {"capture", verb_capture}, {NULL, NULL}};
 
 static void stop(void *arg)
 {
@@ -76,6 +84,7 @@ static int serve(void *program, const struct daemon_options *common)
 	daemon_carrier(common, &config.carrier);
 	config.carrier.listen = p->options.listen;
 	config.carrier.self = p->self;
+	config.carrier.tap = p->daemon.tap;
 	/* The control socket first: one that is in use says that this box runs already, before files are touched. */
 	if (daemon_open_control(&p->daemon, common, verbs) < 0 || fb_box_new(&p->box, p->daemon.loop, &config) < 0)
 		goto fini_daemon;

@@ -188,8 +188,16 @@ static json_t *verb_unplug(void *arg, const json_t *request, struct fb_control_c
 	return start_operation(arg, request, call, fb_root_unplug);
 }
 
+static json_t *verb_capture(void *arg, const json_t *request, struct fb_control_call *call)
+{
+	struct root_program *p = arg;
+
+	return daemon_capture(&p->daemon, request, call);
+}
+
 static const struct fb_control_verb verbs[] = {
-	{"ls", verb_ls}, {"stats", verb_stats}, {"plug", verb_plug}, {"unplug", verb_unplug}, {NULL, NULL}};
+	{"ls", verb_ls},     {"stats", verb_stats},   {"capture", verb_capture},
+	{"plug", verb_plug}, {"unplug", verb_unplug}, {NULL, NULL}};
 
 /* ---- Life --------------------------------------------------------------------- */
 
@@ -261,6 +269,7 @@ static int serve(void *program, const struct daemon_options *common)
 	config.peers = (const char *const *)o->connect.items;
 	daemon_carrier(common, &config.carrier);
 	config.carrier.self = p->self;
+	config.carrier.tap = p->daemon.tap; /* and not the embedded box's: each TLP is to be seen once */
 	if (fb_root_new(&p->root, p->daemon.loop, &config) < 0)
 		goto free_box;
 	status = daemon_run(&p->daemon);

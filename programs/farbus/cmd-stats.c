@@ -94,6 +94,7 @@ static void print_daemon(const json_t *answer)
 	}
 	printf("%s\n", name);
 	print_counters("loop", json_object_get(answer, "loop"));
+	print_counters("capture", json_object_get(answer, "capture"));
 	print_counters("carrier", json_object_get(answer, "carrier"));
 	print_counters("net", json_object_get(answer, "net"));
 	print_counters("qmp", json_object_get(answer, "qmp"));
@@ -109,7 +110,7 @@ static void print_daemon(const json_t *answer)
 static bool is_gauge(const char *key)
 {
 	static const char *const gauges[] = {"pid",    "srtt_ns", "rttvar_ns", "min_rtt_ns",  "rto_ns",	   "mtu",
-					     "window", "in_flight", "slots",   "slots_free", "incarnation", NULL};
+					     "window", "in_flight", "slots",   "slots_free", "running", "incarnation", NULL};
 
 	for (const char *const *g = gauges; *g; g++) {
 		if (!strcmp(*g, key))

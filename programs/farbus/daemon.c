@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "capturing.h"
 #include "command.h"
 #include "control/describe.h"
 #include "daemon.h"
@@ -39,6 +40,10 @@ const struct cli_option daemon_option_table[] = {
 		"retransmit by Go-Back-N instead of selective repeat"}},
 	{.value = {"one-tlp-a-datagram", FB_OPTION_BOOL, M(one_tlp_a_datagram), .help =
 		"send each TLP in a datagram of its own,\nas the published systems do, for comparison"}},
+	{.value = {"capture", FB_OPTION_STRING, M(captures), .help =
+		"write the TLPs that pass to a pcapng file;\noptions: filter, snap, size, files, buffer, count,\nduration, "
+		"as of \"farbus capture\"; repeats"},
+	 .kind = CLI_LIST, .argument = "FILE[,OPTION=VALUE…]"},
 	{.value = {"node", FB_OPTION_STRING, M(node), 1, 64, .help = "identity of this process on the network"},
 	 .argument = "UUID", .shown = "made from /etc/machine-id"},
 	{.value = {"control", FB_OPTION_STRING, M(control), 1, 107, .help = "control socket of ls, stats and plug"},
@@ -153,6 +158,25 @@ static void all_descriptors(void)
 	}
 }
 
+static const char *writer_name(const struct daemon *d)
+{
+	return !strcmp(d->role, "box") ? "farbus box " FARBUS_VERSION : "farbus root " FARBUS_VERSION;
+}
+
+json_t *daemon_capture(struct daemon *d, const json_t *request, struct fb_control_call *call)
+{
+	return capturing_verb(d->tap, writer_name(d), request, call);
+}
+
+static int start_captures(struct daemon *d, const struct cli_list *specs)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < specs->n && !err; i++)
+		err = capturing_start(d->tap, specs->items[i], writer_name(d));
+	return err;
+}
+
 int daemon_init(struct daemon *d, const char *role, const struct daemon_options *options, void (*stop)(void *arg),
 		void *arg)
 {
@@ -184,7 +208,13 @@ int daemon_init(struct daemon *d, const char *role, const struct daemon_options 
 		if (fd >= 0)
 			close(fd);
 		fb_loop_free(d->loop);
+		return err;
 	}
+	err = fb_tap_new(&d->tap, d->loop);
+	if (!err)
+		err = start_captures(d, &options->captures);
+	if (err)
+		daemon_fini(d);
 	return err;
 }
 
@@ -229,6 +259,7 @@ void daemon_quit(void *daemon)
 void daemon_fini(struct daemon *d)
 {
 	fb_control_close(d->control);
+	fb_tap_free(d->tap);
 	fb_fd_del(&d->signals);
 	close(d->signals.fd);
 	fb_loop_free(d->loop);
@@ -241,7 +272,9 @@ json_t *daemon_describe(const struct daemon *d, json_t *object, const struct fb_
 	json_object_set_new(object, "pid", json_integer(getpid()));
 	json_object_set_new(object, "version", json_string(FARBUS_VERSION));
 	json_object_set_new(object, "node", json_string(identity_text(self, node)));
-	if (with_loop)
+	if (with_loop) {
+		json_object_set_new(object, "capture", fb_describe_capture(fb_tap_stats(d->tap)));
 		json_object_set_new(object, "loop", fb_describe_loop(fb_loop_stats(d->loop)));
+	}
 	return object;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "cli.h"
+#include "capture/tap.h"
 #include "control/control.h"
 #include "port/carrier.h"
 #include "util/loop.h"
@@ -20,6 +21,7 @@ struct daemon_options {
 	uint32_t poll_us, mtu, group, verbose;
 	uint64_t hold_ns;
 	bool go_back_n, one_tlp_a_datagram;
+	struct cli_list captures;
 };
 extern const struct cli_option daemon_option_table[];
 #define DAEMON_DEFAULTS                                                                                                \
@@ -42,6 +44,7 @@ struct daemon {
 	const char *role;
 	struct fb_loop *loop;
 	struct fb_control *control;
+	struct fb_tap *tap;
 	struct fb_fd signals;
 	unsigned n_signals;
 	int status; /* of the process */
@@ -54,6 +57,8 @@ struct daemon {
 int daemon_init(struct daemon *d, const char *role, const struct daemon_options *options, void (*stop)(void *arg),
 		void *arg);
 int daemon_open_control(struct daemon *d, const struct daemon_options *options, const struct fb_control_verb *verbs);
+/* For the daemons' verb "capture". */
+json_t *daemon_capture(struct daemon *d, const json_t *request, struct fb_control_call *call);
 /* Fills in what the common options say of the link and the network. */
 void daemon_carrier(const struct daemon_options *options, struct fb_carrier_config *carrier);
 /* Runs until daemon_quit(). Returns the exit status. */

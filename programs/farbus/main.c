@@ -14,6 +14,7 @@ static const struct {
 	{"root", "attach functions of boxes to virtual machines (the host side)", cmd_root},
 	{"ls", "list the functions that daemons on this machine know", cmd_ls},
 	{"stats", "show the daemons' counters", cmd_stats},
+	{"capture", "write the TLPs that pass through a daemon to a file", cmd_capture},
 	{"plug", "hot-plug a function into the virtual machine", cmd_plug},
 	{"unplug", "take a function out of the virtual machine", cmd_unplug},
 };
@@ -24,7 +25,7 @@ static void print_help(FILE *to)
 	fprintf(to, "Usage: farbus COMMAND [OPTION…]\n\n"
 		    "PCI Express over any network, in software.\n\nCommands:\n");
 	for (unsigned i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-8s%s\n", commands[i].name, commands[i].summary);
+		fprintf(to, "  %-9s%s\n", commands[i].name, commands[i].summary);
 	fprintf(to, "\nOptions:\n"
 		    "  -h, --help      print this; \"farbus COMMAND --help\" prints a command's options\n"
 		    "      --version   print the version\n\n"

@@ -204,34 +204,84 @@ static int read_answer(struct lines *in, const char *path, uint64_t deadline_ns,
 	}
 }
 
-int fb_control_ask(const char *path, const json_t *request, uint64_t timeout_ns,
-		   void (*progress)(void *arg, const char *text), void *arg, json_t **result, char **error)
+int fb_control_connect(const char *path, uint64_t timeout_ns, char **error)
 {
-	uint64_t deadline = fb_clock_ns() + timeout_ns;
-	struct lines in = {0};
-	char *text;
-	size_t len;
-	int err;
+	int fd = connect_to(path, timeout_ns);
 
-	in.fd = connect_to(path, timeout_ns);
-	if (in.fd < 0)
-		return fail(error, in.fd, "%s: %s", path,
-			    in.fd == -ECONNREFUSED ? "no daemon listens there" : strerror(-in.fd));
-	text = json_dumps(request, JSON_COMPACT);
-	if (!text) {
-		close(in.fd);
-		return fail(error, -EINVAL, "%s: the request is not UTF-8", path);
+	if (fd < 0)
+		return fail(error, fd, "%s: %s", path,
+			    fd == -ECONNREFUSED ? "no daemon listens there" : strerror(-fd));
+	return fd;
+}
+
+/* The first byte, with the descriptors, which must not be sent twice. */
+static int send_fds(int fd, const char *data, const int *fds, unsigned n, uint64_t deadline_ns)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(FB_CONTROL_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = {(void *)(uintptr_t)data, 1};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+			   .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+	struct cmsghdr *h = &control.align;
+
+	if (n > FB_CONTROL_FDS_MAX)
+		return -EINVAL;
+	memset(&control, 0, sizeof(control));
+	h->cmsg_level = SOL_SOCKET;
+	h->cmsg_type = SCM_RIGHTS;
+	h->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(h), fds, n * sizeof(int));
+	while (sendmsg(fd, &m, MSG_NOSIGNAL) < 0) {
+		int ready;
+
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN)
+			return -errno;
+		ready = wait_for(fd, POLLOUT, deadline_ns);
+		if (ready <= 0)
+			return ready ? ready : -ETIMEDOUT;
 	}
+	return 0;
+}
+
+int fb_control_call(int fd, const char *path, const json_t *request, const int *fds, unsigned n_fds, uint64_t timeout_ns,
+		    void (*progress)(void *arg, const char *text), void *arg, json_t **result, char **error)
+{
+	uint64_t now = fb_clock_ns(), deadline = timeout_ns < UINT64_MAX - now ? now + timeout_ns : UINT64_MAX;
+	struct lines in = {.fd = fd};
+	char *text = json_dumps(request, JSON_COMPACT);
+	size_t len;
+	int err = 0;
+
+	if (!text)
+		return fail(error, -EINVAL, "%s: the request is not UTF-8", path);
 	len = strlen(text);
 	text[len] = '\n'; /* over the NUL: it is sent by length */
-	err = send_all(in.fd, text, len + 1, deadline);
+	if (n_fds)
+		err = send_fds(fd, text, fds, n_fds, deadline);
+	if (!err)
+		err = send_all(fd, text + !!n_fds, len + 1 - !!n_fds, deadline);
 	free(text);
 	if (err)
 		err = fail(error, err, "%s: %s", path, strerror(-err));
 	else
 		err = read_answer(&in, path, deadline, progress, arg, result, error);
 	free(in.buf);
-	close(in.fd);
+	return err;
+}
+
+int fb_control_ask(const char *path, const json_t *request, uint64_t timeout_ns,
+		   void (*progress)(void *arg, const char *text), void *arg, json_t **result, char **error)
+{
+	int fd = fb_control_connect(path, timeout_ns, error), err;
+
+	if (fd < 0)
+		return fd;
+	err = fb_control_call(fd, path, request, NULL, 0, timeout_ns, progress, arg, result, error);
+	close(fd);
 	return err;
 }
 

@@ -33,6 +33,7 @@ enum {
 	FB_CONTROL_LINE_MAX = 16 * 1024, /* bytes of a request, its newline included */
 	FB_CONTROL_CLIENTS_MAX = 32,     /* one more, and the one that is idle for longest is dropped */
 	FB_CONTROL_DRAIN_S = 10,         /* seconds in which a client has to read something */
+	FB_CONTROL_FDS_MAX = 64,         /* descriptors that may come with a request */
 };
 
 struct fb_control_verb {
@@ -72,6 +73,11 @@ void fb_control_fail(struct fb_control_call *call, int err, const char *text);
 void fb_control_progress(struct fb_control_call *call, const char *text);
 /* Called once if the client leaves before the call's end; the call is over then. */
 void fb_control_on_gone(struct fb_control_call *call, void (*gone)(void *arg), void *arg);
+
+/* Called if the client says that it will send no more (it shuts down that direction) but waits for the answer. */
+void fb_control_on_eof(struct fb_control_call *call, void (*eof)(void *arg), void *arg);
+/* Descriptors that came with the request (SCM_RIGHTS): valid in run() only, duplicate what is to stay. */
+unsigned fb_control_fds(const struct fb_control_call *call, const int **fds);
 
 /*
  * Directories of sockets that have no --control, most wanted first: /run/farbus

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "capture/tap.h"
 #include "control/describe.h"
 #include "control/put.h"
 #include "port/carrier.h"
@@ -38,6 +39,18 @@ json_t *fb_describe_loop(const struct fb_loop_stats *s)
 	PUT(o, s, busy_rounds);
 	PUT(o, s, sleeps);
 	PUT(o, s, spins);
+	return o;
+}
+
+json_t *fb_describe_capture(const struct fb_tap_stats *s)
+{
+	json_t *o = json_object();
+
+	PUT(o, s, started);
+	PUT(o, s, running);
+	PUT(o, s, tlps);
+	PUT(o, s, bytes);
+	PUT(o, s, dropped);
 	return o;
 }
 

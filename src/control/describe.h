@@ -20,11 +20,13 @@ struct fb_port_stats;
 struct fb_net_stats;
 struct fb_carrier_stats;
 struct fb_loop_stats;
+struct fb_tap_stats;
 
 json_t *fb_describe_port(const struct fb_port_stats *stats);
 json_t *fb_describe_net(const struct fb_net_stats *stats);
 json_t *fb_describe_carrier(const struct fb_carrier_stats *stats);
 json_t *fb_describe_loop(const struct fb_loop_stats *stats);
+json_t *fb_describe_capture(const struct fb_tap_stats *stats);
 
 json_t *fb_describe_bdf(uint16_t bdf);              /* "01:00.0", null for 0 */
 json_t *fb_describe_hex(uint32_t value, int digits); /* "1b36" */

@@ -110,6 +110,32 @@ static void move_out(struct client *c)
 		fb_fd_modify(&c->watch, events);
 }
 
+/* As recv(), and takes the descriptors that come along. */
+static ssize_t receive(struct client *c, void *buf, size_t len)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(FB_CONTROL_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = {buf, len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+			   .msg_controllen = sizeof(control.bytes)};
+	ssize_t n = recvmsg(c->watch.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0)
+		return n;
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
+		int fds[FB_CONTROL_FDS_MAX];
+		size_t bytes = h->cmsg_len - CMSG_LEN(0);
+
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS || bytes > sizeof(fds))
+			continue;
+		memcpy(fds, CMSG_DATA(h), bytes);
+		fb_control_session_rx_fds(&c->session, fds, (unsigned)(bytes / sizeof(int)));
+	}
+	return n;
+}
+
 static void client_ready(struct fb_fd *w, uint32_t events)
 {
 	struct client *c = container(w, struct client, watch);
@@ -122,13 +148,15 @@ static void client_ready(struct fb_fd *w, uint32_t events)
 		return;
 	}
 	if ((events & EPOLLIN) && room) {
-		n = recv(w->fd, buf, room < sizeof(buf) ? room : sizeof(buf), MSG_DONTWAIT);
+		n = receive(c, buf, room < sizeof(buf) ? room : sizeof(buf));
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
 			drop(c);
 			return;
 		}
-		if (n == 0)
+		if (n == 0) {
 			c->eof = true;
+			fb_control_session_eof(&c->session);
+		}
 		if (n > 0) {
 			c->active_ns = fb_loop_now(c->control->loop);
 			fb_control_session_rx(&c->session, buf, (size_t)n);

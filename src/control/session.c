@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control/session.h"
 #include "util/text.h"
@@ -15,11 +16,18 @@ void fb_control_session_init(struct fb_control_call *s, const struct fb_control_
 	s->arg = arg;
 }
 
+static void close_fds(struct fb_control_call *s)
+{
+	while (s->n_fds)
+		close(s->fds[--s->n_fds]);
+}
+
 void fb_control_session_fini(struct fb_control_call *s)
 {
 	if (s->busy && s->gone)
 		s->gone(s->gone_arg);
 	s->busy = false;
+	close_fds(s);
 	free(s->out);
 	s->out = NULL;
 	s->out_len = s->out_sent = 0;
@@ -65,6 +73,7 @@ static void end_call(struct fb_control_call *s)
 {
 	s->busy = false;
 	s->gone = NULL;
+	s->eof = NULL;
 	if (!s->inside && s->wake)
 		s->wake(s);
 }
@@ -101,6 +110,37 @@ void fb_control_on_gone(struct fb_control_call *s, void (*gone)(void *arg), void
 {
 	s->gone = gone;
 	s->gone_arg = arg;
+}
+
+void fb_control_on_eof(struct fb_control_call *s, void (*eof)(void *arg), void *arg)
+{
+	s->eof = eof;
+	s->eof_arg = arg;
+	if (s->at_eof)
+		eof(arg);
+}
+
+void fb_control_session_eof(struct fb_control_call *s)
+{
+	s->at_eof = true;
+	if (s->busy && s->eof)
+		s->eof(s->eof_arg);
+}
+
+void fb_control_session_rx_fds(struct fb_control_call *s, const int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (s->n_fds < FB_CONTROL_FDS_MAX)
+			s->fds[s->n_fds++] = fds[i];
+		else
+			close(fds[i]);
+	}
+}
+
+unsigned fb_control_fds(const struct fb_control_call *s, const int **fds)
+{
+	*fds = s->fds;
+	return s->n_fds;
 }
 
 static void unknown_verb(struct fb_control_call *s, const char *verb)
@@ -176,6 +216,7 @@ static void pump(struct fb_control_call *s)
 		len = (size_t)(end - s->in) + 1;
 		if (len > 1)
 			serve(s, s->in, len - 1);
+		close_fds(s);
 		s->in_len -= len;
 		memmove(s->in, s->in + len, s->in_len);
 	}

@@ -35,6 +35,11 @@ struct fb_control_call {
 	bool inside; /* serving right now: no wake() */
 	void (*gone)(void *arg);
 	void *gone_arg;
+	void (*eof)(void *arg);
+	void *eof_arg;
+	bool at_eof;
+	int fds[FB_CONTROL_FDS_MAX]; /* came with the request that is being read or served */
+	unsigned n_fds;
 };
 
 void fb_control_session_init(struct fb_control_call *s, const struct fb_control_verb *verbs, void *arg);
@@ -43,6 +48,10 @@ void fb_control_session_fini(struct fb_control_call *s);
 
 /* How many bytes fb_control_session_rx() takes now; 0: read no more until the answer is out. */
 size_t fb_control_session_room(const struct fb_control_call *s);
+/* Descriptors that came with the bytes of the next fb_control_session_rx(); taken over. */
+void fb_control_session_rx_fds(struct fb_control_call *s, const int *fds, unsigned n);
+/* The client will say no more, but still reads. */
+void fb_control_session_eof(struct fb_control_call *s);
 /* At most what there is room for. */
 void fb_control_session_rx(struct fb_control_call *s, const void *data, size_t len);
 

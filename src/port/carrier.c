@@ -128,7 +128,7 @@ int fb_carrier_add_port(struct fb_link_port *p)
 {
 	int err;
 
-	p->session = fb_link_session(p->link);
+	p->session = p->source.session = fb_link_session(p->link);
 	err = table_add(&p->carrier->by_session, p, true);
 	p->in_session_table = !err;
 	return err;
@@ -594,6 +594,7 @@ int fb_carrier_open(struct fb_carrier **out, struct fb_loop *loop, const struct 
 	c->loop = loop;
 	c->link = config->link;
 	c->self = config->self;
+	c->tap = config->tap;
 	c->mtu = config->mtu;
 	c->acceptor = acceptor;
 	c->arg = arg;

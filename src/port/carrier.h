@@ -10,6 +10,7 @@
 #ifndef FARBUS_PORT_CARRIER_H
 #define FARBUS_PORT_CARRIER_H
 
+#include "capture/tap.h"
 #include "link/directory.h"
 #include "link/link.h"
 #include "net/net.h"
@@ -29,6 +30,7 @@ struct fb_carrier_config {
 	uint32_t mtu;       /* largest datagram; 0: what the backend says for the peer */
 	struct fb_link_config link;
 	struct fb_link_identity self;
+	struct fb_tap *tap; /* is shown each TLP that passes; NULL: none */
 };
 
 /* The box's side. All members may be NULL on a root. */

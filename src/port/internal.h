@@ -35,6 +35,7 @@ struct fb_link_port {
 
 	struct fb_timer timer;
 	uint64_t session;               /* ours */
+	struct fb_tap_source source;    /* as captures name it */
 	struct fb_link_identity remote; /* accepted ones: who asked, for what, in which session of theirs */
 	char function[FB_LINK_NAME_MAX];
 	uint64_t remote_session;
@@ -70,6 +71,7 @@ struct fb_carrier {
 	const struct fb_net_ops *base; /* parse, format and name of addresses */
 	struct fb_link_config link;
 	struct fb_link_identity self;
+	struct fb_tap *tap;
 	uint32_t mtu;
 	const struct fb_acceptor *acceptor;
 	void *arg;

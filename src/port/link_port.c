@@ -51,6 +51,7 @@ static bool deliver(void *arg, enum fb_link_class cls, const uint8_t *data, size
 	error = pcie_tlp_decode(&tlp, data, len);
 	if (!error && (int)pcie_tlp_fc(tlp.type) != (int)cls)
 		error = E_CLASS;
+	fb_tap_received(p->carrier->tap, &p->source, &tlp, error, data, len);
 	if (error) {
 		malformed(p, error, cls, &tlp, len);
 		return true;
@@ -149,6 +150,7 @@ static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 	if (err)
 		return err;
 	p->tx[tlp->type]++;
+	fb_tap_sent(p->carrier->tap, &p->source, tlp, head, n, tlp->data, data_len);
 	trace(p, "sent", tlp);
 	fb_carrier_touch(p);
 	return 0;
@@ -209,6 +211,8 @@ struct fb_link_port *fb_link_port_new(struct fb_carrier *c, const struct fb_net_
 	p->peer = *peer;
 	p->timer.due = timer_due;
 	snprintf(p->function, sizeof(p->function), "%s", function);
+	snprintf(p->source.function, sizeof(p->source.function), "%s", function);
+	p->source.carrier = strcmp(c->base->name, "loopback") ? FB_TAP_LINK : FB_TAP_LOOPBACK;
 	snprintf(p->name, sizeof(p->name), "%s %s", function, c->base->format(peer, address, sizeof(address)));
 	p->next = c->ports;
 	p->pnext = &c->ports;
@@ -250,6 +254,7 @@ int fb_port_connect(struct fb_port **out, struct fb_carrier *c, const char *peer
 		return -ENOMEM;
 	p->port.user = user;
 	p->port.arg = arg;
+	p->source.on_root = true;
 	config.mtu = fb_carrier_mtu(c, &addr);
 	if (config.mtu)
 		err = fb_carrier_random(nonce, sizeof(nonce));

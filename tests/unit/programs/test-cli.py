@@ -15,6 +15,7 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -273,6 +274,71 @@ class Devices(Case):
         box, _ = self.box()
         self.assertEqual(box.stop(), 0)
         self.assertEqual(self.image.read_bytes(), before)
+
+
+class Capturing(Case):
+    def test_wrong(self):
+        control = ["--control", self.dir / "none.sock"]
+        self.refused(["capture"], USAGE, "-w is missing")
+        self.refused(["capture", "-w", "x", "y"], USAGE, '"y" is one word too many; a filter goes with --filter')
+        self.refused(["capture", "-w", "x", "--filter", "typ=MRd", *control], USAGE, 'no key "typ"; did you mean "type"')
+        self.refused(["capture", "-w", "x", "--files", "3", *control], USAGE, "files=3 needs a size")
+        self.refused(["capture", "-w", "x", "--size", "1M", *control], USAGE, "size needs files")
+        self.refused(["capture", "-w", "-", "--size", "1M", "--files", "3", *control], USAGE, "standard output")
+        self.refused(["capture", "-w", "x", *control], FAILED, "none.sock: No such file or directory")
+        for spec, *patterns in ((",snap=16", "the file's name is missing"),
+                                (f"{self.dir}/t,snpa=16", 'no option "snpa"; did you mean "snap"'),
+                                (f"{self.dir}/t,snap=8", "snap=8", "from 16"),
+                                (f"{self.dir}/t,filter=type=MRdd", "did you mean MRd"),
+                                (f"{self.dir}/none/t", "none/t: No such file or directory"),
+                                (f"{self.dir}/t,files=2", "files=2 needs a size")):
+            self.refused(self.box_args("--capture", spec), FAILED, *patterns)
+        self.assertFalse((self.dir / "t").exists())
+
+    def test_nothing_is_overwritten_for_a_mistake(self):
+        old = self.dir / "old.pcapng"
+        old.write_text("precious")
+        self.refused(["capture", "-w", old, "--control", self.dir / "none.sock"], FAILED, "none.sock")
+        self.refused(["capture", "-w", old, "--filter", "x"], USAGE, "not KEY=VALUE")
+        self.assertEqual(old.read_text(), "precious")
+
+    def test_of_a_running_daemon(self):
+        """By count, by time, by interrupt, and with the daemon's end; each leaves a whole file."""
+        box, _ = self.box("--capture", f"{self.dir}/own.pcapng")
+        control = ["--control", self.dir / "box.sock"]
+        for name, options in (("time", ["--duration", "50ms"]), ("interrupt", [])):
+            path = self.dir / f"{name}.pcapng"
+            process = subprocess.Popen([FARBUS, "capture", "-w", path, *options, *control], stderr=subprocess.PIPE,
+                                       text=True)
+            self.assertRegex(process.stderr.readline(), "capturing to .*pcapng; an interrupt ends it")
+            if not options:
+                self.assertEqual(json.loads(self.ask("box.sock", "stats", "--json"))["capture"]["running"], 2)
+                process.send_signal(signal.SIGINT)
+            text = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 0, text)
+            self.assertIn("0 TLPs, 0 dropped", text)
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            self.whole(path)
+        process = subprocess.Popen([FARBUS, "capture", "-w", "-", *control], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        process.stderr.readline()
+        self.assertEqual(box.stop(), 0)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, FAILED)
+        self.assertIn(b"the daemon closed the connection", err)
+        (self.dir / "pipe.pcapng").write_bytes(out)
+        self.whole(self.dir / "pipe.pcapng")
+        self.whole(self.dir / "own.pcapng")
+
+    def whole(self, path):
+        """A section, an interface, and at the end its statistics."""
+        data, kinds = path.read_bytes(), []
+        while data:
+            kind, size = struct.unpack_from("<II", data)
+            self.assertEqual(struct.unpack_from("<I", data, size - 4)[0], size)
+            kinds.append(kind)
+            data = data[size:]
+        self.assertEqual(kinds, [0x0a0d0d0a, 1, 5])
 
 
 class Running(Case):
