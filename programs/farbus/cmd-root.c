@@ -18,7 +18,7 @@
 #define EMBEDDED "loopback:embedded" /* address of the box in our own process */
 
 struct root_options {
-	struct cli_list connect, slots, only, devices;
+	struct cli_list connect, slots, only, devices, softpcie;
 	char *socket_dir, *qmp;
 	uint64_t answer_ns, scan_ns, stop_ns;
 	unsigned msix;
@@ -34,6 +34,10 @@ static const struct cli_option root_table[] = {
 	 .kind = CLI_LIST, .argument = "ADDRESS"},
 	{.value = {"device", FB_OPTION_STRING, M(devices), .help =
 		"a function in this process, without network or box;\nas for \"farbus box\"; repeats"},
+	 .kind = CLI_LIST, .argument = "SPEC"},
+	{.value = {"softpcie", FB_OPTION_STRING, M(softpcie), .help =
+		"a SoftPCIe/NetTLP adapter in this process, at this\nIPv4 address: ADDR,peer=ADDR[,OPTION=VALUE…];\n"
+		"short for --device softpcie,listen=ADDR,…; repeats"},
 	 .kind = CLI_LIST, .argument = "SPEC"},
 	{.value = {"socket-dir", FB_OPTION_STRING, M(socket_dir), 1, 90, .help =
 		"each function is offered to QEMU as DIR/ID.sock;\nthe directory must exist"},
@@ -232,17 +236,37 @@ static void stop(void *arg)
 	fb_root_stop(p->root, p->options.stop_ns, root_stopped, p);
 }
 
+/* "ADDR,OPTION=VALUE…" to "softpcie,listen=ADDR,OPTION=VALUE…", with an id unless it has one. 0 or -ENOMEM. */
+static int add_softpcie(struct root_options *o)
+{
+	for (unsigned i = 0; i < o->softpcie.n; i++) {
+		const char *text = o->softpcie.items[i];
+		char *spec = NULL;
+		int n = strstr(text, ",id=") ? asprintf(&spec, "softpcie,listen=%s", text)
+					     : asprintf(&spec, "softpcie,id=softpcie%u,listen=%s", i, text);
+		int err = n < 0 ? -ENOMEM : cli_list_add(&o->devices, spec);
+
+		if (n >= 0)
+			free(spec);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 static int open_embedded(struct root_program *p, const struct daemon_options *common)
 {
-	struct fb_box_config config = {
-		.models = fb_models, .devices = (const char *const *)p->options.devices.items, .group = common->group};
+	struct fb_box_config config = {.models = fb_models, .group = common->group};
 	struct fb_link_identity self;
 
+	if (add_softpcie(&p->options) < 0)
+		return -ENOMEM;
 	if (!p->options.devices.n)
 		return 0;
 	if (identity_make(&self, NULL, "embedded box", p->options.socket_dir) < 0)
 		return -EINVAL;
 	daemon_carrier(common, &config.carrier);
+	config.devices = (const char *const *)p->options.devices.items;
 	config.carrier.listen = EMBEDDED;
 	config.carrier.self = self;
 	return fb_box_new(&p->box, p->daemon.loop, &config);
@@ -291,7 +315,7 @@ static int check(const void *program)
 	const struct root_options *o = &((const struct root_program *)program)->options;
 	struct stat st;
 
-	if (!o->connect.n && !o->devices.n)
+	if (!o->connect.n && !o->devices.n && !o->softpcie.n)
 		fb_error("root", "--connect is missing: where is the box? For example --connect udp:192.0.2.1:7000");
 	else if (!o->socket_dir)
 		fb_error("root", "--socket-dir is missing: where are the functions' sockets to be?");
