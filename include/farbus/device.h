@@ -2,17 +2,51 @@
 /*
  * The device API: what a PCIe device model is written against.
  *
- * A model is one file ending in one `const struct fb_model`. The runtime
- * (src/endpoint) gives it config space, capabilities, DMA, interrupts, timers
- * and its options; the model gives registers and behaviour. It should feel
- * familiar to those who have written a device for QEMU.
+ * A model is one const struct, at the end of one file. Built into farbus, its
+ * name is in a list; in a shared object it is called farbus_model, and
+ * `farbus box --device ./mydevice.so,id=m0` loads it. The runtime makes the PCIe
+ * function: configuration space and capabilities, BARs, DMA, interrupts,
+ * timers, the session with a root. The model has registers and behaviour.
+ * docs/writing-a-device.md leads from nothing to a device that runs; those who
+ * know QEMU's device API find a table of names there.
  *
- * Threads: every callback of a device, DMA completions and timers included,
- * comes on one thread, one at a time. Nothing in here blocks; no callback may
- * block either. Every call into the API must come from that thread too.
+ * A model's life: its options are read, realize(), then as often as a root
+ * comes and goes: register accesses, DMA, interrupts, resets, and a reset of
+ * kind FB_RESET_SESSION; at last unrealize().
  *
- * Memory of the guest is never visible as a pointer: fb_dma_read() and
- * fb_dma_write() move bytes by TLP and say when they are done.
+ * Two styles (fb_model.style):
+ *
+ *   event     All callbacks of a device come on the thread of the box's loop,
+ *             one at a time. No callback may block, and no call into this API
+ *             does: DMA is started, and done() says that it has ended.
+ *   blocking  The device has a thread of its own. Register accesses, resets and
+ *             timers come on it, one at a time, in the order in which the guest
+ *             caused them, and may wait: for DMA (fb_dma_read_wait()), for time
+ *             (fb_device_sleep()), for whatever else the model can be woken
+ *             from. While a callback waits, what comes for the device waits
+ *             behind it. realize() and unrealize() come on the loop's thread,
+ *             while the other one does not exist.
+ *
+ *             A reset, and the end of a session, end whatever waits in this API
+ *             with -ECANCELED; from then on every call does nothing (returns
+ *             -ECANCELED where it can), until the callback has returned and
+ *             reset() has been called. What the callback then returns, and all
+ *             it did, is forgotten. A callback that computes for long asks
+ *             fb_device_interrupted() now and then. One that never returns holds
+ *             up its own device and nothing else.
+ *
+ * The calls of this API are made on the device's own thread: the loop's, or in
+ * the blocking style the device's. Which calls may be made where beyond that is
+ * said at each of them.
+ *
+ * Guest memory is never visible as a pointer: fb_dma_*() move bytes by TLP.
+ * Everything that comes from the guest (values, addresses, lengths read from
+ * its memory) is untrusted: check it.
+ *
+ * What changes: FB_DEVICE_API when a model has to be built anew. Within it
+ * struct fb_model grows at its end only, and its `size` says how far a model
+ * knows it: older models run under newer farbus, newer ones under older farbus
+ * as long as they leave what is new at zero. The other structs stay as they are.
  */
 #ifndef FARBUS_DEVICE_H
 #define FARBUS_DEVICE_H
@@ -29,6 +63,8 @@ extern "C" {
 #define FB_DEVICE_API 1
 
 struct fb_device; /* one function, made by the runtime; opaque to the model */
+
+enum fb_style { FB_STYLE_EVENT, FB_STYLE_BLOCKING };
 
 /* ---- Identity and shape ------------------------------------------------ */
 
@@ -66,7 +102,7 @@ struct fb_option {
 	const char *name;
 	enum fb_option_type type;
 	size_t offset;        /* of the member in the model's state */
-	const char *unit;     /* "bytes", "us" …, or NULL */
+	const char *unit;     /* "bytes", "us" …, or NULL. U64 in "time": nanoseconds, written "20us", "1.5s" */
 	const char *def;      /* as the user would write it; NULL: zero, or none */
 	uint64_t min, max;    /* numbers: allowed range; max 0: no bound */
 	const char *const *choices; /* NULL-terminated */
@@ -108,10 +144,10 @@ struct fb_model {
 	size_t state_size; /* zeroed memory for each device: fb_device_state() */
 
 	/*
-	 * Options are filled in and checked. Open files, start threads, adjust
-	 * BAR sizes and vectors. 0 or -errno after fb_device_error() has said why
-	 * in one line. unrealize() is called only if this returned 0; it must
-	 * leave nothing behind (DMA has ended by then, with -ECANCELED).
+	 * Options are filled in and checked. Open files, adjust the shape, add
+	 * functions. 0 or -errno after fb_device_error() has said why in one line.
+	 * unrealize() is called only if this returned 0; it must leave nothing
+	 * behind (DMA has ended by then, with -ECANCELED). Both may be NULL.
 	 */
 	int (*realize)(struct fb_device *dev);
 	void (*unrealize)(struct fb_device *dev);
@@ -135,14 +171,45 @@ struct fb_model {
 	 */
 	bool (*quiesce)(struct fb_device *dev);
 
-	/* Optional: the model's own counters for `farbus stats`, by calling put for each. */
+	/*
+	 * Optional: the model's own counters for `farbus stats`, by calling put for
+	 * each (64 at most, their names string literals). In the blocking style it
+	 * is called on the device's thread, after each callback.
+	 */
 	void (*stats)(struct fb_device *dev, void (*put)(void *arg, const char *name, uint64_t value), void *arg);
+
+	enum fb_style style; /* FB_STYLE_EVENT when not given */
+	/* The first version of the API ended before `style`. */
 };
+
+/* What a shared object exports: `const struct fb_model farbus_model = {...};` */
+extern const struct fb_model farbus_model;
 
 void *fb_device_state(struct fb_device *dev);
 const char *fb_device_id(const struct fb_device *dev);   /* "ssd0" */
 const char *fb_device_name(const struct fb_device *dev); /* "ssd0 01:00.0", for logs */
 struct fb_device *fb_device_of_state(void *state);
+
+/* ---- Functions ------------------------------------------------------------- */
+
+/*
+ * A device may have more than one function. In realize() of the first one, each
+ * call adds the next: with the model's struct or another one of the same style
+ * (which must outlive the device), own state, own identity, BARs and
+ * interrupts, and the ID "<id>.1", "<id>.2" …, by which roots take it in a
+ * session of its own: functions of one device may be in different machines.
+ * They share the device's thread, and find each other by fb_device_function().
+ * Its realize() is called at once, with all its own options at their defaults,
+ * so the first function's state is where the user's options are; the options of
+ * every model (irq-coalesce …) are those of the first. It ends before the
+ * first. `out` may be NULL. 0, -EINVAL (not in realize() of a first function,
+ * or another style), -ENOSPC (256 functions), or what realize() returned.
+ */
+int fb_device_add_function(struct fb_device *dev, const struct fb_model *model, struct fb_device **out);
+struct fb_device *fb_device_function(struct fb_device *dev, unsigned number); /* of the same device; NULL: none */
+unsigned fb_device_function_number(const struct fb_device *dev);              /* 0: the first */
+
+/* ---- Shape ------------------------------------------------------------------ */
 
 /*
  * In realize() only: change what the model's struct says, up to presenting
@@ -178,7 +245,7 @@ void fb_device_idle(struct fb_device *dev);
 struct fb_access; /* one call of read() or write() that has not ended */
 
 /*
- * Inside read() or write() only: this access ends later, by fb_access_complete()
+ * Event style, inside read() or write() only: this access ends later, by fb_access_complete()
  * or fb_access_fail(). What read() then returns is ignored. The guest's request is
  * answered when all its accesses have ended (one that is wider than max_access
  * is several calls, all made at once), behind the DMA writes and interrupts
@@ -206,8 +273,9 @@ struct fb_dma_seg {
 };
 
 /*
- * Called once for each request that was accepted, never from inside the call
- * that started it. status: 0; -EFAULT: the address is not mapped (UR); -EIO:
+ * Event style: called once for each request that was accepted, never from inside
+ * the call that started it. Blocking style: give NULL, and the call itself
+ * returns when it has ended, with this status. status: 0; -EFAULT: the address is not mapped (UR); -EIO:
  * completer abort, poisoned or malformed data; -ETIMEDOUT: no completion within
  * the completion timeout; -ECANCELED: reset, bus mastering switched off, or
  * the session ended.
@@ -217,9 +285,10 @@ typedef void fb_dma_done(void *arg, int status);
 /*
  * Reads guest memory at the segments, one after the other, into buf (room for
  * the sum of their lengths). buf belongs to the runtime until done() is called.
- * `done` NULL is not allowed for reads. 0, or -errno when not accepted (done is
- * not called): -EPERM: bus mastering is off; -ENOTCONN: no root; -EINVAL: no
- * segment, or a length of 0; -ENOMEM.
+ * `done` NULL is not allowed for reads in the event style, another one not in the
+ * blocking style. 0, or -errno when not accepted (done is not called): -EPERM:
+ * bus mastering is off; -ENOTCONN: no root; -EINVAL: no segment, a length of 0,
+ * or `done` of the other style; -ENOMEM.
  * Segments are copied before the call returns; buf is not.
  */
 int fb_dma_readv(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, void *buf, fb_dma_done *done,
@@ -246,6 +315,17 @@ static inline int fb_dma_write(struct fb_device *dev, uint64_t addr, const void 
 {
 	struct fb_dma_seg seg = {addr, len};
 	return fb_dma_writev(dev, &seg, 1, buf, done, arg);
+}
+
+/* The blocking style: 0 when the data is there (of writes: on its way, in order), or one of the -errno above. */
+static inline int fb_dma_read_wait(struct fb_device *dev, uint64_t addr, void *buf, uint32_t len)
+{
+	return fb_dma_read(dev, addr, buf, len, NULL, NULL);
+}
+
+static inline int fb_dma_write_wait(struct fb_device *dev, uint64_t addr, const void *buf, uint32_t len)
+{
+	return fb_dma_write(dev, addr, buf, len, NULL, NULL);
 }
 
 /* ---- Interrupts ----------------------------------------------------------- */
@@ -296,9 +376,18 @@ void fb_device_warn(struct fb_device *dev, const char *fmt, ...) __attribute__((
 void fb_device_info(struct fb_device *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void fb_device_debug(struct fb_device *dev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-uint64_t fb_device_now(struct fb_device *dev); /* CLOCK_MONOTONIC, ns, as of this round of the loop */
+uint64_t fb_device_now(struct fb_device *dev); /* CLOCK_MONOTONIC, ns; event style: as of this round of the loop */
 
-/* Timers and file descriptors on the device's thread; both are the caller's memory, zero-initialised. */
+/* Blocking style: 0 after that time, -ECANCELED as soon as a reset comes (event style: -EINVAL). */
+int fb_device_sleep(struct fb_device *dev, uint64_t ns);
+/* Blocking style: a reset waits for the callback that is running to return. */
+bool fb_device_interrupted(struct fb_device *dev);
+
+/*
+ * Timers, on the device's thread. The struct is the model's memory,
+ * zero-initialised, and stays where it is. Resets stop all timers. Setting one
+ * that is set moves it; after a cancel it does not come any more.
+ */
 struct fb_device_timer {
 	void (*due)(struct fb_device *dev, struct fb_device_timer *timer);
 	void *opaque[8]; /* the runtime's */
@@ -306,6 +395,7 @@ struct fb_device_timer {
 int fb_device_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline_ns);
 void fb_device_timer_cancel(struct fb_device *dev, struct fb_device_timer *timer);
 
+/* Event style from here on: a file descriptor to watch (EPOLLIN …); the struct as for timers. -ENOTSUP when blocking. */
 struct fb_device_fd {
 	void (*ready)(struct fb_device *dev, struct fb_device_fd *watch, uint32_t epoll_events);
 	void *opaque[8];

@@ -83,8 +83,13 @@ void fb_aer_report(struct fb_device *dev, enum fb_error error, const struct pcie
 void fb_device_internal_error(struct fb_device *dev, bool fatal)
 {
 	unsigned at = dev->ext_aer + AER_UNCOR_SEVERITY;
-	uint32_t severity = fb_cfg32(dev, at), bit = 1u << FB_ERR_INTERNAL;
+	uint32_t severity, bit = 1u << FB_ERR_INTERNAL;
 
+	if (fb_on_thread(dev)) {
+		fb_thread_internal_error(dev, fatal);
+		return;
+	}
+	severity = fb_cfg32(dev, at);
 	/* The model knows how bad it is; the register would say fatal to all of it. */
 	fb_cfg_set32(dev, at, fatal ? severity | bit : severity & ~bit);
 	fb_aer_report(dev, FB_ERR_INTERNAL, NULL, false);

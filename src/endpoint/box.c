@@ -26,7 +26,7 @@ struct fb_box {
 	struct fb_loop *loop;
 	struct fb_carrier *carrier;
 	uint32_t group;
-	struct entry *entries;
+	struct entry **entries; /* a function each; those of a device follow its first */
 	unsigned n;
 
 	enum { RUNNING, QUIESCING, CLOSED } state;
@@ -38,8 +38,8 @@ struct fb_box {
 static struct entry *find(const struct fb_box *box, const char *id)
 {
 	for (unsigned i = 0; i < box->n; i++) {
-		if (!strcmp(fb_device_id(box->entries[i].dev), id))
-			return &box->entries[i];
+		if (!strcmp(fb_device_id(box->entries[i]->dev), id))
+			return box->entries[i];
 	}
 	return NULL;
 }
@@ -105,7 +105,7 @@ static void directory(void *arg, const struct fb_directory_request *request, str
 
 	page->total = request->group == box->group ? box->n : 0;
 	for (uint64_t i = request->first; i < page->total && page->n < sizeof(page->entries) / sizeof(page->entries[0]); i++) {
-		const struct entry *e = &box->entries[i];
+		const struct entry *e = box->entries[i];
 		struct fb_directory_entry *out = &page->entries[page->n++];
 
 		memset(out, 0, sizeof(*out));
@@ -127,7 +127,7 @@ static const struct fb_acceptor acceptor = {.hello = hello, .directory = directo
 static bool all_idle(const struct fb_box *box)
 {
 	for (unsigned i = 0; i < box->n; i++) {
-		if (!box->entries[i].idle)
+		if (!box->entries[i]->idle)
 			return false;
 	}
 	return true;
@@ -151,9 +151,9 @@ static void stop_due(struct fb_timer *timer)
 
 	if (box->state == QUIESCING) {
 		for (unsigned i = 0; i < box->n; i++) {
-			if (!box->entries[i].idle)
-				fb_device_warn(box->entries[i].dev, "still busy at the end of the time to stop: reset");
-			end_session(&box->entries[i], FB_LINK_R_REMOVED, "the box is stopping");
+			if (!box->entries[i]->idle)
+				fb_device_warn(box->entries[i]->dev, "still busy at the end of the time to stop: reset");
+			end_session(box->entries[i], FB_LINK_R_REMOVED, "the box is stopping");
 		}
 		/* A round later what was said to the roots has left. */
 		box->state = CLOSED;
@@ -171,30 +171,57 @@ void fb_box_stop(struct fb_box *box, uint64_t timeout_ns, void (*done)(void *arg
 	box->stopped = done;
 	box->stopped_arg = arg;
 	for (unsigned i = 0; i < box->n; i++)
-		fb_device_quiesce(box->entries[i].dev);
+		fb_device_quiesce(box->entries[i]->dev);
 	box->state = QUIESCING;
 	fb_timer_set(box->loop, &box->stop, all_idle(box) ? fb_loop_now(box->loop) : fb_clock_ns() + timeout_ns);
 }
 
 /* ---- Life --------------------------------------------------------------------------------- */
 
-static int add_device(struct fb_box *box, const struct fb_box_config *config, const char *spec)
+static int add_function(struct fb_box *box, struct fb_device *dev)
 {
-	struct entry *e = &box->entries[box->n];
-	int err;
+	struct entry **entries = realloc(box->entries, (box->n + 1) * sizeof(struct entry *)), *e;
 
-	err = fb_device_new(&e->dev, box->loop, config->models, spec);
-	if (err)
-		return err;
-	if (find(box, fb_device_id(e->dev))) {
-		fb_error(NULL, "device '%s': there is a device of that id already", spec);
-		fb_device_free(e->dev);
+	if (!entries)
+		return -ENOMEM;
+	box->entries = entries;
+	if (find(box, fb_device_id(dev))) {
+		fb_error(NULL, "device '%s': there is a device of that id already", fb_device_id(dev));
 		return -EEXIST;
 	}
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
 	e->box = box;
-	e->dev->hooks = (struct fb_device_hooks){.down = device_down, .idle = device_idle, .arg = e};
-	box->n++;
+	e->dev = dev;
+	dev->hooks = (struct fb_device_hooks){.down = device_down, .idle = device_idle, .arg = e};
+	entries[box->n++] = e;
 	return 0;
+}
+
+static void remove_device(struct fb_box *box, struct fb_device *dev)
+{
+	unsigned n = box->n;
+
+	while (n && fb_device_function(box->entries[n - 1]->dev, 0) == dev)
+		n--;
+	fb_device_free(dev); /* which may still say that it is idle */
+	while (box->n > n)
+		free(box->entries[--box->n]);
+}
+
+static int add_device(struct fb_box *box, const struct fb_box_config *config, const char *spec)
+{
+	struct fb_device *dev, *function;
+	int err = fb_device_new(&dev, box->loop, config->models, spec);
+
+	if (err)
+		return err;
+	for (unsigned i = 0; !err && (function = fb_device_function(dev, i)); i++)
+		err = add_function(box, function);
+	if (err)
+		remove_device(box, dev);
+	return err;
 }
 
 int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_config *config)
@@ -215,9 +242,6 @@ int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_co
 	box->loop = loop;
 	box->group = config->group;
 	box->stop.due = stop_due;
-	box->entries = calloc(n, sizeof(*box->entries));
-	if (!box->entries)
-		err = -ENOMEM;
 	for (unsigned i = 0; i < n && !err; i++)
 		err = add_device(box, config, config->devices[i]);
 	if (!err)
@@ -237,11 +261,11 @@ void fb_box_free(struct fb_box *box)
 	box->state = CLOSED; /* a device that becomes idle while it is freed sets no timer any more */
 	fb_timer_cancel(&box->stop);
 	for (unsigned i = 0; i < box->n; i++)
-		end_session(&box->entries[i], FB_LINK_R_REMOVED, "the box is gone");
+		end_session(box->entries[i], FB_LINK_R_REMOVED, "the box is gone");
 	if (box->carrier)
 		fb_carrier_close(box->carrier);
-	for (unsigned i = 0; i < box->n; i++)
-		fb_device_free(box->entries[i].dev);
+	while (box->n)
+		remove_device(box, fb_device_function(box->entries[box->n - 1]->dev, 0));
 	free(box->entries);
 	free(box);
 }
@@ -271,7 +295,7 @@ int fb_box_function_info(const struct fb_box *box, unsigned index, struct fb_fun
 
 	if (index >= box->n)
 		return -ENOENT;
-	e = &box->entries[index];
+	e = box->entries[index];
 	fb_device_counters(e->dev, info);
 	info->group = box->group;
 	snprintf(info->root, sizeof(info->root), "%s", e->port ? e->from : "");
@@ -282,22 +306,17 @@ int fb_box_function_link(const struct fb_box *box, unsigned index, struct fb_por
 {
 	if (index >= box->n)
 		return -ENOENT;
-	if (!box->entries[index].port)
+	if (!box->entries[index]->port)
 		return -ENOTCONN;
-	fb_port_get_stats(box->entries[index].port, stats);
+	fb_port_get_stats(box->entries[index]->port, stats);
 	return 0;
 }
 
 void fb_box_function_stats(const struct fb_box *box, unsigned index,
 			   void (*put)(void *arg, const char *name, uint64_t value), void *arg)
 {
-	struct fb_device *dev;
-
-	if (index >= box->n)
-		return;
-	dev = box->entries[index].dev;
-	if (dev->model->stats)
-		dev->model->stats(dev, put, arg);
+	if (index < box->n)
+		fb_device_model_stats(box->entries[index]->dev, put, arg);
 }
 
 struct fb_carrier *fb_box_carrier(struct fb_box *box)

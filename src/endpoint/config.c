@@ -186,11 +186,13 @@ bool fb_ep_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uin
 
 uint16_t fb_device_bdf(const struct fb_device *dev)
 {
-	return dev->bdf;
+	return fb_on_thread(dev) ? fb_thread_bdf(dev) : dev->bdf;
 }
 
 bool fb_device_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *addr)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_bar_address(dev, bar, addr);
 	if (bar >= N_BARS || !dev->bars[bar].size || dev->view.d3hot)
 		return false;
 	*addr = dev->view.bar[bar];
@@ -199,11 +201,15 @@ bool fb_device_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *
 
 uint32_t fb_device_config_read(struct fb_device *dev, unsigned offset)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_config_read(dev, offset);
 	return offset < CFG_SIZE ? fb_ep_config_read(dev, (uint16_t)(offset & ~3u)) : UINT32_MAX;
 }
 
 int fb_device_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_config_write(dev, offset, value, byte_enables);
 	if (offset >= CFG_SIZE || offset & 3 || byte_enables > 15)
 		return -EINVAL;
 	if (fb_ep_config_write(dev, (uint16_t)offset, value, (uint8_t)byte_enables))

@@ -34,7 +34,19 @@ const char *fb_device_id(const struct fb_device *dev)
 
 const char *fb_device_name(const struct fb_device *dev)
 {
-	return dev->name;
+	return fb_on_thread(dev) ? dev->options.id : dev->name; /* the loop renames it when it likes */
+}
+
+unsigned fb_device_function_number(const struct fb_device *dev)
+{
+	return dev->number;
+}
+
+struct fb_device *fb_device_function(struct fb_device *dev, unsigned number)
+{
+	struct fb_device *first = dev->parent ? dev->parent : dev;
+
+	return number == 0 ? first : number <= first->n_functions ? first->functions[number - 1] : NULL;
 }
 
 const struct fb_model *fb_device_model(const struct fb_device *dev)
@@ -45,12 +57,15 @@ const struct fb_model *fb_device_model(const struct fb_device *dev)
 #define LOG_FUNCTION(function, level)                                                                                  \
 	void function(struct fb_device *dev, const char *fmt, ...)                                                         \
 	{                                                                                                              \
+		char name[sizeof(dev->name)];                                                                          \
 		va_list ap;                                                                                            \
                                                                                                                        \
 		if (!fb_log_enabled(level))                                                                            \
 			return;                                                                                        \
+		if (fb_on_thread(dev))                                                                                 \
+			fb_thread_name(dev, name, sizeof(name));                                                       \
 		va_start(ap, fmt);                                                                                     \
-		fb_vlog(level, dev->name, fmt, ap);                                                                    \
+		fb_vlog(level, fb_on_thread(dev) ? name : dev->name, fmt, ap);                                         \
 		va_end(ap);                                                                                            \
 	}
 LOG_FUNCTION(fb_device_error, FB_LOG_ERROR)
@@ -70,11 +85,17 @@ void fb_device_counters(const struct fb_device *dev, struct fb_function_info *in
 
 void fb_device_rename(struct fb_device *dev)
 {
+	char name[sizeof(dev->name)];
+
 	if (dev->bdf_known)
-		snprintf(dev->name, sizeof(dev->name), "%s %02x:%02x.%u", dev->options.id, dev->bdf >> 8,
-			 dev->bdf >> 3 & 0x1f, dev->bdf & 7u);
+		snprintf(name, sizeof(name), "%s %02x:%02x.%u", dev->options.id, dev->bdf >> 8, dev->bdf >> 3 & 0x1f,
+			 dev->bdf & 7u);
 	else
-		snprintf(dev->name, sizeof(dev->name), "%s", dev->options.id ? dev->options.id : dev->model->name);
+		snprintf(name, sizeof(name), "%s", dev->options.id ? dev->options.id : dev->model->name);
+	if (dev->thread)
+		fb_thread_rename(dev, name);
+	else
+		memcpy(dev->name, name, sizeof(name));
 }
 
 void fb_device_log_tlp(struct fb_device *dev, const struct pcie_tlp *tlp, const char *what)
@@ -93,14 +114,26 @@ void fb_device_log_tlp(struct fb_device *dev, const struct pcie_tlp *tlp, const 
 
 void fb_device_idle(struct fb_device *dev)
 {
-	if (dev->hooks.idle)
+	if (fb_on_thread(dev))
+		fb_thread_idle(dev);
+	else if (dev->hooks.idle)
 		dev->hooks.idle(dev->hooks.arg, dev);
 }
 
 void fb_device_quiesce(struct fb_device *dev)
 {
-	if (!dev->model->quiesce || dev->model->quiesce(dev))
+	if (dev->thread)
+		fb_thread_quiesce(dev);
+	else if (!dev->model->quiesce || dev->model->quiesce(dev))
 		fb_device_idle(dev);
+}
+
+void fb_device_model_stats(struct fb_device *dev, void (*put)(void *arg, const char *name, uint64_t value), void *arg)
+{
+	if (dev->thread)
+		fb_thread_stats(dev, put, arg);
+	else if (dev->model->stats)
+		dev->model->stats(dev, put, arg);
 }
 
 /* ---- Birth ------------------------------------------------------------------------ */
@@ -114,78 +147,170 @@ const struct fb_model *fb_model_find(const struct fb_model *const *models, const
 	return NULL;
 }
 
-int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options)
+int fb_model_read(struct fb_model *out, const struct fb_model *model, const char *where)
 {
-	struct fb_req_list *lists[7];
-	struct state_header *header;
-	struct fb_device *dev;
-	int err;
+	const size_t least = offsetof(struct fb_model, style); /* the first version */
+	const uint8_t *more = (const uint8_t *)model + sizeof(*out);
 
-	if (model->api != FB_DEVICE_API || model->size < sizeof(*model)) {
-		fb_error(model->name, "the model was built for device API %u, this is %u", model->api, FB_DEVICE_API);
+	if (model->api != FB_DEVICE_API) {
+		fb_error(where, "the model was built for device API %u, this farbus has %u: build it anew", model->api,
+			 FB_DEVICE_API);
 		return -EINVAL;
 	}
-	if (!model->read || !model->write || !model->reset) {
-		fb_error(model->name, "the model lacks read, write or reset");
+	if (model->size < least) {
+		fb_error(where, "the model's size is %u, device API %u has at least %zu: it is not sizeof(struct fb_model)",
+			 model->size, FB_DEVICE_API, least);
 		return -EINVAL;
 	}
-	dev = calloc(1, sizeof(*dev));
-	if (!dev)
-		return -ENOMEM;
-	dev->loop = loop;
-	dev->model = model;
-	lists[0] = &dev->posted, lists[1] = &dev->waiting, lists[2] = &dev->reading, lists[3] = &dev->issued;
-	lists[4] = &dev->finished, lists[5] = &dev->finishing, lists[6] = &dev->pool;
-	for (unsigned i = 0; i < 7; i++)
+	for (size_t i = sizeof(*out); i < model->size; i++) { /* members that we do not know must not be in use */
+		if (*more++) {
+			fb_error(where, "the model was built for a newer farbus, and uses what this one does not have");
+			return -EINVAL;
+		}
+	}
+	memset(out, 0, sizeof(*out));
+	memcpy(out, model, model->size < sizeof(*out) ? model->size : sizeof(*out));
+	if (!out->name || !out->read || !out->write || !out->reset)
+		fb_error(where, "the model lacks name, read, write or reset");
+	else if (out->style != FB_STYLE_EVENT && out->style != FB_STYLE_BLOCKING)
+		fb_error(where, "the model's style is %d, there are %d and %d", (int)out->style, FB_STYLE_EVENT,
+			 FB_STYLE_BLOCKING);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+static void init_lists(struct fb_device *dev)
+{
+	struct fb_req_list *lists[] = {&dev->posted,   &dev->waiting,	&dev->reading, &dev->issued,
+				       &dev->finished, &dev->finishing, &dev->pool};
+
+	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		TAILQ_INIT(lists[i]);
 	dev->free_tags = dev->active_tags = dev->quarantine = (struct fb_tag_list){NO_TAG, NO_TAG};
 	dev->timeout.due = fb_read_timeout;
-	header = calloc(1, sizeof(*header) + model->state_size);
-	if (!header) {
-		err = -ENOMEM;
-		goto free_device;
+}
+
+/* All of function `dev` itself. */
+static void destroy(struct fb_device *dev)
+{
+	fb_sched_stop_all(dev);
+	fb_timer_cancel(&dev->timeout);
+	fb_flush_cancel(&dev->finish);
+	fb_dma_free(dev);
+	fb_ep_irq_free(dev);
+	fb_shape_free(dev);
+	fb_device_options_free(dev);
+	free(dev->functions);
+	if (dev->state)
+		free((struct state_header *)dev->state - 1);
+	free(dev);
+}
+
+static void unrealize(struct fb_device *dev)
+{
+	while (dev->n_functions) {
+		struct fb_device *f = dev->functions[dev->n_functions - 1];
+
+		unrealize(f);
+		destroy(f);
+		dev->n_functions--;
 	}
+	if (dev->realized && dev->model->unrealize)
+		dev->model->unrealize(dev);
+}
+
+static int make(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options,
+		struct fb_device *parent)
+{
+	struct fb_device *dev = calloc(1, sizeof(*dev));
+	struct state_header *header;
+	int err;
+
+	if (!dev)
+		return -ENOMEM;
+	dev->loop = loop;
+	dev->parent = parent;
+	dev->number = parent ? parent->n_functions + 1 : 0;
+	init_lists(dev);
+	err = fb_model_read(&dev->whole_model, model, model->name);
+	if (err)
+		goto destroy;
+	dev->model = model = &dev->whole_model;
+	err = -ENOMEM;
+	header = calloc(1, sizeof(*header) + model->state_size);
+	if (!header)
+		goto destroy;
 	header->dev = dev;
 	dev->state = header + 1;
 	fb_device_rename(dev);
 
 	err = fb_device_options(dev, options);
 	if (err)
-		goto free_options;
+		goto destroy;
+	if (parent) { /* the user gives those of function 0 */
+		const char *id = dev->options.id;
+
+		dev->options = parent->options;
+		dev->options.id = id;
+	}
 	fb_device_rename(dev);
 	err = fb_shape_take(dev);
 	if (err)
-		goto free_shape;
+		goto destroy;
 	dev->realizing = true;
 	err = model->realize ? model->realize(dev) : 0;
 	dev->realizing = false;
 	if (err)
-		goto stop_watches;
+		goto unrealize;
+	dev->realized = true;
 	err = fb_shape_check(dev);
+	if (!err)
+		err = fb_ep_irq_init(dev);
 	if (err)
 		goto unrealize;
-	err = fb_ep_irq_init(dev);
-	if (err)
-		goto free_irq;
 	fb_ep_config_build(dev);
+	if (!parent && model->style == FB_STYLE_BLOCKING)
+		err = fb_thread_start(dev);
+	if (err)
+		goto unrealize;
 	*out = dev;
 	return 0;
 
-free_irq:
-	fb_ep_irq_free(dev);
 unrealize:
-	if (model->unrealize)
-		model->unrealize(dev);
-stop_watches:
-	fb_sched_stop_all(dev);
-free_shape:
-	fb_shape_free(dev);
-free_options:
-	fb_device_options_free(dev);
-	free(header);
-free_device:
-	free(dev);
+	unrealize(dev);
+destroy:
+	destroy(dev);
 	return err;
+}
+
+int fb_device_new_model(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options)
+{
+	return make(out, loop, model, options, NULL);
+}
+
+int fb_device_add_function(struct fb_device *dev, const struct fb_model *model, struct fb_device **out)
+{
+	struct fb_device **functions, *f;
+	char options[64];
+	int err;
+
+	if (!dev->realizing || dev->parent || model->style != dev->model->style)
+		return -EINVAL;
+	if (dev->n_functions == MAX_FUNCTIONS - 1)
+		return -ENOSPC;
+	functions = realloc(dev->functions, (dev->n_functions + 1) * sizeof(struct fb_device *));
+	if (!functions)
+		return -ENOMEM;
+	dev->functions = functions;
+	snprintf(options, sizeof(options), "id=%s.%u", dev->options.id, dev->n_functions + 1);
+	err = make(&f, dev->loop, model, options, dev);
+	if (err)
+		return err;
+	functions[dev->n_functions++] = f;
+	if (out)
+		*out = f;
+	return 0;
 }
 
 int fb_device_new(struct fb_device **out, struct fb_loop *loop, const struct fb_model *const *models, const char *spec)
@@ -193,11 +318,17 @@ int fb_device_new(struct fb_device **out, struct fb_loop *loop, const struct fb_
 	size_t len = strcspn(spec, ",");
 	const char *names[128], *near;
 	const struct fb_model *model;
-	char name[64], list[512] = "";
+	char name[4096], list[512] = "";
 	unsigned n = 0;
+	int err;
 
 	snprintf(name, sizeof(name), "%.*s", (int)len, spec);
 	model = fb_model_find(models, name);
+	if (!model) {
+		err = fb_model_load(name, &model);
+		if (err && err != -ENOENT)
+			return err;
+	}
 	if (model)
 		return fb_device_new_model(out, loop, model, spec[len] ? spec + len + 1 : "");
 
@@ -216,18 +347,13 @@ void fb_device_free(struct fb_device *dev)
 {
 	if (!dev)
 		return;
+	for (unsigned i = dev->n_functions; i > 0; i--)
+		fb_device_detach(dev->functions[i - 1]);
 	fb_device_detach(dev);
-	if (dev->model->unrealize)
-		dev->model->unrealize(dev);
-	fb_sched_stop_all(dev);
-	fb_timer_cancel(&dev->timeout);
-	fb_flush_cancel(&dev->finish);
-	fb_dma_free(dev);
-	fb_ep_irq_free(dev);
-	fb_shape_free(dev);
-	fb_device_options_free(dev);
-	free((struct state_header *)dev->state - 1);
-	free(dev);
+	if (!fb_thread_stop(dev))
+		return;
+	unrealize(dev);
+	destroy(dev);
 }
 
 /* ---- The session ------------------------------------------------------------------ */

@@ -14,6 +14,8 @@
  *	dma_read.c   reads: tags, reassembly, timeouts
  *	dma.c        the API's DMA calls, request structs, done()
  *	irq.c        MSI, MSI-X, INTx, coalescing
+ *	thread.c     the blocking style: the model's own thread
+ *	load.c       models from shared objects
  *	reset.c      FLR, D3hot, end of session
  *	sched.c      timers, files, batches, pollers of the model
  */
@@ -35,6 +37,7 @@ enum {
 	TAGS_8BIT = 256,
 	TAGS_10BIT = 1024, /* of which 0..255 are not used in that mode, 2.2.6.2 */
 	NO_TAG = 0xffff,
+	MAX_FUNCTIONS = 256,
 };
 
 /* ---- Requests --------------------------------------------------------------- */
@@ -136,6 +139,21 @@ struct fb_device_hooks {
 	void *arg;
 };
 
+/* Something for the thread of a device in the blocking style to do. */
+struct fb_work {
+	TAILQ_ENTRY(fb_work) link;
+	enum fb_work_kind { WORK_READ, WORK_WRITE, WORK_RESET, WORK_TIMER, WORK_QUIESCE } kind;
+	struct fb_device *dev;
+	uint64_t epoch;
+	struct fb_access *access;
+	unsigned bar, size;
+	uint64_t offset, value; /* value: written, or read */
+	struct fb_device_timer *timer;
+	enum fb_reset reset;
+	bool queued; /* of reset_work and quiesce_work */
+};
+TAILQ_HEAD(fb_work_list, fb_work);
+
 /* A capability that the model added. */
 struct fb_extra_cap {
 	bool extended;
@@ -183,13 +201,26 @@ struct fb_walk {
 struct fb_device {
 	struct fb_loop *loop;
 	struct fb_port *port; /* NULL: no root */
-	const struct fb_model *model;
+	const struct fb_model *model; /* the next one */
+	struct fb_model whole_model;  /* what the model's struct does not have, being older, is zero */
 	void *state;
 	struct fb_common_options options;
 	char **strings; /* those that the model's options point to */
 	char name[48];  /* for logs */
 	bool realizing, realized;
 	struct fb_device_hooks hooks;
+
+	/* Functions: those of function 0 are here, and each knows function 0. */
+	struct fb_device *parent; /* NULL: this is function 0 */
+	struct fb_device **functions;
+	unsigned n_functions, number;
+
+	/* thread.c; its lock covers these, but the thread's pointer. */
+	struct fb_thread *thread; /* NULL: event style */
+	uint64_t epoch, heard;    /* resets there have been; of which the thread has begun with */
+	struct fb_work reset_work, quiesce_work;
+	struct fb_stat *stat_values;
+	unsigned n_stats;
 
 	/* The shape: the model's, or what realize() made of it. */
 	struct fb_identity identity;
@@ -305,9 +336,37 @@ void fb_aer_report(struct fb_device *dev, enum fb_error error, const struct pcie
 bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp);
 
 /* held.c */
+struct fb_access *fb_held_add(struct fb_walk *walk); /* an access of the walk that ends later; NULL: no memory */
 /* The walk is over: true when something still waits, and the request is held. */
 bool fb_held_wait(struct fb_walk *walk);
 void fb_held_cancel(struct fb_device *dev);
+
+/* thread.c: the loop's side */
+int fb_thread_start(struct fb_device *dev);  /* of function 0 and all others: 0 or -errno */
+bool fb_thread_stop(struct fb_device *dev);  /* false: it does not end, and all it may touch must stay */
+bool fb_thread_access(struct fb_device *dev, struct fb_access *access, bool write, unsigned bar, uint64_t offset,
+		      uint64_t value, unsigned size); /* false: no memory */
+void fb_thread_reset(struct fb_device *dev, enum fb_reset kind);
+bool fb_thread_timer_due(struct fb_device *dev, struct fb_device_timer *timer); /* false: no memory */
+void fb_thread_quiesce(struct fb_device *dev);
+void fb_thread_stats(struct fb_device *dev, void (*put)(void *arg, const char *name, uint64_t value), void *arg);
+/* thread.c: the API's calls when they come from the device's thread */
+bool fb_on_thread(const struct fb_device *dev);
+int fb_thread_dma(struct fb_device *dev, bool read, const struct fb_dma_seg *segs, unsigned n, void *buf,
+		  fb_dma_done *done);
+void fb_thread_irq(struct fb_device *dev, unsigned vector);
+void fb_thread_intx(struct fb_device *dev, bool asserted);
+enum fb_irq_mode fb_thread_irq_mode(const struct fb_device *dev);
+void fb_thread_internal_error(struct fb_device *dev, bool fatal);
+void fb_thread_idle(struct fb_device *dev);
+uint16_t fb_thread_bdf(const struct fb_device *dev);
+bool fb_thread_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *addr);
+bool fb_thread_irq_target(const struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
+uint32_t fb_thread_config_read(struct fb_device *dev, unsigned offset);
+int fb_thread_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables);
+int fb_thread_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline); /* FB_NEVER: off */
+void fb_thread_name(const struct fb_device *dev, char *name, size_t size);
+void fb_thread_rename(struct fb_device *dev, const char *name);
 
 /* shape.c */
 int fb_shape_take(struct fb_device *dev);  /* from the model's struct: 0 or -errno, logged */

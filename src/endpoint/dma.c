@@ -190,11 +190,15 @@ static int start(struct fb_device *dev, enum fb_req_kind kind, const struct fb_d
 int fb_dma_readv(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, void *buf, fb_dma_done *done,
 		 void *arg)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_dma(dev, true, segs, n, buf, done);
 	return start(dev, REQ_READ, segs, n, buf, done, arg);
 }
 
 int fb_dma_writev(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, const void *buf, fb_dma_done *done,
 		  void *arg)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_dma(dev, false, segs, n, (void *)(uintptr_t)buf, done);
 	return start(dev, REQ_WRITE, segs, n, (void *)(uintptr_t)buf, done, arg);
 }

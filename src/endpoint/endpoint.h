@@ -20,6 +20,18 @@ struct fb_box;
 
 /* Models are given to the runtime as a NULL-terminated list: devices/models.h has those that are built in. */
 const struct fb_model *fb_model_find(const struct fb_model *const *models, const char *name);
+/*
+ * The model of a shared object, which stays loaded: "./dir/x.so" (any name with
+ * a '/'), or a word: <word>.so in the folder for models, $FARBUS_MODELS or the
+ * one that was set at build time. 0; -ENOENT, not logged: a word, and there is
+ * no such file; or another -errno, logged.
+ */
+int fb_model_load(const char *name, const struct fb_model **out);
+/*
+ * A model's struct as this runtime knows it, with zeros for members that are
+ * younger than the model. 0 or -EINVAL, logged with `where`.
+ */
+int fb_model_read(struct fb_model *out, const struct fb_model *model, const char *where);
 
 /* One device alone, attached to any port: what the box and the tests use. */
 
@@ -46,6 +58,11 @@ void fb_device_detach(struct fb_device *dev);
 const struct fb_model *fb_device_model(const struct fb_device *dev);
 /* The options of every model, for help; those of type FB_OPT_U64 with unit "time" take "20us", "1.5s". */
 const struct fb_option *fb_device_common_options(unsigned *n);
+
+/* The model's own counters; in the blocking style as of its last callback. */
+void fb_device_model_stats(struct fb_device *dev, void (*put)(void *arg, const char *name, uint64_t value), void *arg);
+/* Whether the device's thread, if it has one, has nothing to do, or waits for the root. For tests. */
+bool fb_thread_settled(const struct fb_device *dev);
 
 struct fb_function_info;
 /* What the device knows of itself; group and root are the box's. */

@@ -43,13 +43,11 @@ static void finish(struct fb_held *held, enum pcie_cpl_status status)
 	free(held);
 }
 
-struct fb_access *fb_access_defer(struct fb_device *dev)
+struct fb_access *fb_held_add(struct fb_walk *walk)
 {
-	struct fb_walk *walk = dev->walk;
+	struct fb_device *dev = walk->dev;
 	struct fb_access *access;
 
-	if (!walk || !walk->in_call || walk->late || walk->cancelled || !dev->port || dev->n_late == FB_ACCESSES)
-		return NULL;
 	if (!walk->held) {
 		walk->held = malloc(sizeof(*walk->held) + data_size(walk->tlp));
 		if (!walk->held)
@@ -66,6 +64,18 @@ struct fb_access *fb_access_defer(struct fb_device *dev)
 	dev->stats.mmio_deferred++;
 	walk->late = access;
 	return access;
+}
+
+struct fb_access *fb_access_defer(struct fb_device *dev)
+{
+	struct fb_walk *walk;
+
+	if (dev->thread) /* on which the call itself may wait */
+		return NULL;
+	walk = dev->walk;
+	if (!walk || !walk->in_call || walk->late || walk->cancelled || !dev->port || dev->n_late >= FB_ACCESSES)
+		return NULL;
+	return fb_held_add(walk);
 }
 
 bool fb_held_wait(struct fb_walk *walk)

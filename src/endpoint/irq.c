@@ -74,6 +74,8 @@ bool fb_ep_irq_message(struct fb_device *dev, unsigned v, uint64_t *addr, uint32
 
 bool fb_irq_target(const struct fb_device *dev, unsigned v, uint64_t *addr, uint32_t *data)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_irq_target(dev, v, addr, data);
 	if (!fb_may_master(dev) || !vector_exists(dev, v) || masked(dev, v))
 		return false;
 	message(dev, v, addr, data);
@@ -150,6 +152,8 @@ void fb_ep_irq_window_over(struct fb_timer *timer)
 
 enum fb_irq_mode fb_irq_mode(const struct fb_device *dev)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_irq_mode(dev);
 	if (dev->view.msix)
 		return FB_IRQ_MSIX;
 	if (dev->view.msi)
@@ -159,6 +163,10 @@ enum fb_irq_mode fb_irq_mode(const struct fb_device *dev)
 
 void fb_irq(struct fb_device *dev, unsigned v)
 {
+	if (fb_on_thread(dev)) {
+		fb_thread_irq(dev, v);
+		return;
+	}
 	if (!dev->port || !(dev->view.msix || dev->view.msi))
 		return;
 	if (!dev->view.msix)
@@ -198,6 +206,10 @@ static void intx_update(struct fb_device *dev)
 
 void fb_intx_set(struct fb_device *dev, bool asserted)
 {
+	if (fb_on_thread(dev)) {
+		fb_thread_intx(dev, asserted);
+		return;
+	}
 	dev->intx_level = asserted && dev->intx;
 	intx_update(dev);
 }

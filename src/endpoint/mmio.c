@@ -27,6 +27,19 @@ static unsigned access_size(const struct fb_walk *a, uint64_t offset, uint32_t l
 	return size;
 }
 
+/* To the device's thread: the access ends later, whatever it is. */
+static uint64_t hand_over(struct fb_walk *a, bool write, uint64_t at, uint64_t value, unsigned size)
+{
+	struct fb_access *access = fb_held_add(a);
+
+	if (access && fb_thread_access(a->dev, access, write, a->bar, at, value, size))
+		return 0;
+	fb_device_error(a->dev, "no memory: a register access is lost");
+	if (access)
+		fb_access_complete(access, ~0ull);
+	return ~0ull;
+}
+
 static uint64_t call_read(struct fb_walk *a, uint64_t at, unsigned size)
 {
 	uint64_t value;
@@ -34,7 +47,7 @@ static uint64_t call_read(struct fb_walk *a, uint64_t at, unsigned size)
 	a->in_call = true;
 	a->answered = false;
 	a->late = NULL;
-	value = a->dev->model->read(a->dev, a->bar, at, size);
+	value = a->dev->thread ? hand_over(a, false, at, 0, size) : a->dev->model->read(a->dev, a->bar, at, size);
 	a->in_call = false;
 	if (a->late)
 		a->late->place = (int32_t)((int64_t)at - (int64_t)a->offset);
@@ -45,7 +58,10 @@ static void call_write(struct fb_walk *a, uint64_t at, uint64_t value, unsigned 
 {
 	a->in_call = true;
 	a->late = NULL;
-	a->dev->model->write(a->dev, a->bar, at, value, size);
+	if (a->dev->thread)
+		hand_over(a, true, at, value, size);
+	else
+		a->dev->model->write(a->dev, a->bar, at, value, size);
 	a->in_call = false;
 }
 

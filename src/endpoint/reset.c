@@ -43,6 +43,8 @@ void fb_reset(struct fb_device *dev, enum fb_reset kind)
 	struct kept kept;
 
 	dev->stats.resets++;
+	if (dev->thread) /* first, so that what ends here does not make it begin anew */
+		fb_thread_reset(dev, kind);
 	fb_cfg_set16(dev, PCI_COMMAND, 0);
 	fb_ep_config_update(dev);
 	fb_dma_cancel(dev, true);
@@ -51,7 +53,8 @@ void fb_reset(struct fb_device *dev, enum fb_reset kind)
 	if (kind == FB_RESET_SESSION)
 		fb_read_forget(dev);
 	fb_ep_irq_reset(dev);
-	dev->model->reset(dev, kind);
+	if (!dev->thread)
+		dev->model->reset(dev, kind);
 
 	keep(dev, &kept);
 	if (kind == FB_RESET_SESSION) {

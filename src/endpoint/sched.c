@@ -5,6 +5,7 @@
  * by which all that a model left armed is found and stopped.
  */
 #include <assert.h>
+#include <errno.h>
 
 #include "endpoint/device_impl.h"
 
@@ -52,9 +53,17 @@ static_assert(sizeof(struct fb_poller_impl) <= OPAQUE_SIZE, "fb_device_poller.op
 		}                                                                                                      \
 	} while (0)
 
+/* What belongs to the loop's thread alone. */
+static bool refused(struct fb_device *dev, const char *what)
+{
+	if (dev->model->style == FB_STYLE_BLOCKING)
+		fb_device_error(dev, "a model in the blocking style has no %s: its thread may wait by itself", what);
+	return dev->model->style == FB_STYLE_BLOCKING;
+}
+
 uint64_t fb_device_now(struct fb_device *dev)
 {
-	return fb_loop_now(dev->loop);
+	return fb_on_thread(dev) ? fb_clock_ns() : fb_loop_now(dev->loop);
 }
 
 /* ---- Timers ---- */
@@ -65,7 +74,10 @@ static void timer_due(struct fb_timer *t)
 	struct fb_device_timer *timer = OUTER(fb_device_timer, impl);
 
 	LINK_OUT(impl, link);
-	timer->due(impl->dev, timer);
+	if (!impl->dev->thread)
+		timer->due(impl->dev, timer);
+	else if (!fb_thread_timer_due(impl->dev, timer)) /* no memory: again in a while */
+		fb_device_timer_set(impl->dev, timer, fb_loop_now(impl->dev->loop) + 1000000);
 }
 
 int fb_device_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline_ns)
@@ -73,6 +85,8 @@ int fb_device_timer_set(struct fb_device *dev, struct fb_device_timer *timer, ui
 	struct fb_timer_impl *impl = INNER(fb_timer_impl, timer);
 	int err;
 
+	if (fb_on_thread(dev))
+		return fb_thread_timer_set(dev, timer, deadline_ns);
 	impl->dev = dev;
 	impl->timer.due = timer_due;
 	err = fb_timer_set(dev->loop, &impl->timer, deadline_ns);
@@ -85,7 +99,10 @@ void fb_device_timer_cancel(struct fb_device *dev, struct fb_device_timer *timer
 {
 	struct fb_timer_impl *impl = INNER(fb_timer_impl, timer);
 
-	(void)dev;
+	if (fb_on_thread(dev)) {
+		fb_thread_timer_set(dev, timer, FB_NEVER);
+		return;
+	}
 	fb_timer_cancel(&impl->timer);
 	LINK_OUT(impl, link);
 }
@@ -113,6 +130,8 @@ int fb_device_fd_add(struct fb_device *dev, struct fb_device_fd *watch, int fd, 
 	struct fb_fd_impl *impl = INNER(fb_fd_impl, watch);
 	int err;
 
+	if (refused(dev, "files"))
+		return -ENOTSUP;
 	impl->dev = dev;
 	impl->fd.ready = fd_ready;
 	err = fb_fd_add(dev->loop, &impl->fd, fd, epoll_events);
@@ -145,6 +164,8 @@ void fb_device_batch_schedule(struct fb_device *dev, struct fb_device_batch *bat
 {
 	struct fb_batch_impl *impl = INNER(fb_batch_impl, batch);
 
+	if (refused(dev, "batches"))
+		return;
 	impl->dev = dev;
 	impl->flush.flush = batch_flush;
 	LINK_IN(&dev->batches, impl, link);
@@ -165,6 +186,8 @@ void fb_device_poller_add(struct fb_device *dev, struct fb_device_poller *poller
 {
 	struct fb_poller_impl *impl = INNER(fb_poller_impl, poller);
 
+	if (refused(dev, "pollers"))
+		return;
 	impl->dev = dev;
 	impl->poller.poll = poller_poll;
 	LINK_IN(&dev->pollers, impl, link);

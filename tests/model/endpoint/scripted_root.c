@@ -11,7 +11,7 @@
 #include "tlp/split.h"
 #include "util/reader.h"
 
-enum { MEM_BASE = 0x10000000, REQUESTER = 0x0000 };
+enum { MEM_BASE = 0x10000000, REQUESTER = 0x0000, ANSWER_SECONDS = 20 };
 
 /* A DMA read that has not been answered in full. */
 struct scripted_read {
@@ -200,8 +200,11 @@ static void deliver(struct scripted_root *r, const struct pcie_tlp *tlp)
 		fail_msg("the test sends a TLP that cannot be: %s", pcie_tlp_error_name(error));
 	assert_int_equal(pcie_tlp_decode(&decoded, buf, len), PCIE_TLP_OK);
 	r->port.current = (struct fb_port_credit){.cls = pcie_tlp_fc(tlp->type), .bytes = (uint32_t)len};
-	r->held = !r->port.user->tlp(r->port.arg, &decoded);
-	if (r->held)
+	bool held = !r->port.user->tlp(r->port.arg, &decoded);
+
+	if (pcie_tlp_fc(tlp->type) != PCIE_FC_CPL)
+		r->held = held;
+	if (held)
 		r->held_credits++;
 }
 
@@ -273,12 +276,12 @@ static void answer_flush(struct fb_flush *flush)
 
 /* ---- Life ----------------------------------------------------------------------------------- */
 
-struct scripted_root *scripted_root_new(const struct fb_model *model, const char *options, uint64_t mem_size)
+static struct scripted_root *new_root(struct fb_loop *loop, uint64_t mem_size)
 {
 	struct scripted_root *r = calloc(1, sizeof(*r));
 
 	assert_non_null(r);
-	assert_int_equal(fb_loop_new(&r->loop, 0), 0);
+	r->loop = loop;
 	r->mem_base = MEM_BASE;
 	r->mem_size = mem_size;
 	r->mem = calloc(1, mem_size ? mem_size : 1);
@@ -290,7 +293,28 @@ struct scripted_root *scripted_root_new(const struct fb_model *model, const char
 	r->flush.flush = answer_flush;
 	for (unsigned i = 0; i < PCIE_FC_CLASSES; i++)
 		r->room[i] = -1;
+	return r;
+}
+
+struct scripted_root *scripted_root_new(const struct fb_model *model, const char *options, uint64_t mem_size)
+{
+	struct scripted_root *r;
+	struct fb_loop *loop;
+
+	assert_int_equal(fb_loop_new(&loop, 0), 0);
+	r = new_root(loop, mem_size);
 	assert_int_equal(fb_device_new_model(&r->dev, r->loop, model, options), 0);
+	r->owner = true;
+	scripted_root_attach(r);
+	return r;
+}
+
+struct scripted_root *scripted_root_function(struct scripted_root *first, unsigned number, uint64_t mem_size)
+{
+	struct scripted_root *r = new_root(first->loop, mem_size);
+
+	r->dev = fb_device_function(first->dev, number);
+	assert_non_null(r->dev);
 	scripted_root_attach(r);
 	return r;
 }
@@ -322,9 +346,11 @@ void scripted_root_free(struct scripted_root *r)
 			assert_int_equal(r->held_credits, r->released_credits);
 		scripted_root_detach(r);
 	}
-	fb_device_free(r->dev);
 	fb_flush_cancel(&r->flush);
-	fb_loop_free(r->loop);
+	if (r->owner) {
+		fb_device_free(r->dev);
+		fb_loop_free(r->loop);
+	}
 	free(r->reads);
 	free(r->log);
 	free(r->mem);
@@ -339,8 +365,10 @@ void scripted_root_run(struct scripted_root *r)
 	for (unsigned round = 0; quiet < 2; round++) {
 		uint64_t busy = fb_loop_stats(r->loop)->busy_rounds, sent = r->dma_reads + r->dma_writes + r->n_log;
 
-		assert_int_equal(fb_loop_once(r->loop, 0), 0);
-		if (fb_loop_stats(r->loop)->busy_rounds == busy && r->dma_reads + r->dma_writes + r->n_log == sent)
+		/* The device's own thread, if it has one, works beside us: then wait a little for what it does. */
+		assert_int_equal(fb_loop_once(r->loop, fb_thread_settled(r->dev) ? 0 : fb_clock_ns() + 1000000), 0);
+		if (fb_loop_stats(r->loop)->busy_rounds == busy && r->dma_reads + r->dma_writes + r->n_log == sent &&
+		    fb_thread_settled(r->dev))
 			quiet++;
 		else
 			quiet = 0;
@@ -442,9 +470,10 @@ void scripted_root_allow(struct scripted_root *r, enum pcie_fc cls, int64_t more
  * The completions of the request just sent, in one piece, taken out of the log
  * (posted TLPs that it set off stay there).
  */
-static enum pcie_cpl_status collect(struct scripted_root *r, uint16_t tag, uint8_t *data, uint32_t len)
+static bool collect_some(struct scripted_root *r, uint16_t tag, uint8_t *data, uint32_t len, uint32_t *done,
+			 enum pcie_cpl_status *out)
 {
-	uint32_t got = 0;
+	uint32_t got = *done;
 
 	for (unsigned i = r->next; i < r->n_log; i++) {
 		struct pcie_tlp *cpl = &r->log[i].tlp;
@@ -461,11 +490,27 @@ static enum pcie_cpl_status collect(struct scripted_root *r, uint16_t tag, uint8
 		memmove(&r->log[i], &r->log[i + 1], (r->n_log - i - 1) * sizeof(r->log[0]));
 		r->n_log--;
 		i--;
-		if (status != PCIE_CPL_SC || got == len)
-			return status;
+		if (status != PCIE_CPL_SC || got == len) {
+			*out = status;
+			return true;
+		}
 	}
-	fail_msg("no completion for tag %u (%u of %u bytes)", tag, got, len);
-	return PCIE_CPL_CA;
+	*done = got;
+	return false;
+}
+
+static enum pcie_cpl_status collect(struct scripted_root *r, uint16_t tag, uint8_t *data, uint32_t len)
+{
+	uint64_t end = fb_clock_ns() + ANSWER_SECONDS * 1000000000ull;
+	enum pcie_cpl_status status = PCIE_CPL_CA;
+	uint32_t got = 0;
+
+	while (!collect_some(r, tag, data, len, &got, &status)) {
+		if (!r->held || fb_clock_ns() >= end)
+			fail_msg("no completion for tag %u (%u of %u bytes)", tag, got, len);
+		fb_loop_once(r->loop, end); /* the model answers later */
+	}
+	return status;
 }
 
 uint32_t scripted_root_cfg_read(struct scripted_root *r, unsigned offset, unsigned size)

@@ -13,7 +13,8 @@
  *	assert_int_equal(scripted_root_irqs(r, 0), 1);
  *
  * The device runs only inside scripted_root_run() and _until() and, for what
- * it does at once, inside the call that hands it a TLP. Its DMA reads are
+ * it does at once, inside the call that hands it a TLP; a device in the blocking
+ * style has its thread beside, for which scripted_root_run() waits. DMA reads are
  * answered at the end of the loop's round, as `answer` says.
  */
 #ifndef FARBUS_TESTS_SCRIPTED_ROOT_H
@@ -51,7 +52,7 @@ struct scripted_root {
 	struct fb_port port; /* what the device sees */
 	struct fb_loop *loop;
 	struct fb_device *dev;
-	bool attached;
+	bool owner, attached; /* owner: of device and loop */
 
 	/* Guest memory: bus addresses mem_base .. mem_base + mem_size. Anything else gets UR. */
 	uint8_t *mem;
@@ -83,12 +84,17 @@ struct scripted_root {
 	uint16_t tag;
 	struct scripted_read *reads; /* waiting for an answer */
 	unsigned n_reads, reads_cap;
-	bool held; /* the TLP handed over last is held: see held_credits */
+	bool held; /* the request handed over last is held: see held_credits */
 	struct fb_flush flush;
 };
 
 /* A loop, the device and the memory; the root is attached. Ends the test when the device cannot be made. */
 struct scripted_root *scripted_root_new(const struct fb_model *model, const char *options, uint64_t mem_size);
+/*
+ * The root of another function of the same device, with a memory of its own;
+ * it is freed before the first one. Either one's run() runs both.
+ */
+struct scripted_root *scripted_root_function(struct scripted_root *first, unsigned number, uint64_t mem_size);
 void scripted_root_free(struct scripted_root *r); /* checks that nothing was left behind */
 /* The root goes away, or comes (back). */
 void scripted_root_detach(struct scripted_root *r);

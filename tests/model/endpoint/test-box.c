@@ -425,6 +425,62 @@ static void orderly_stop(void **state)
 	(void)state;
 }
 
+/* One more function, and a thread for both. */
+static int two_functions(struct fb_device *dev)
+{
+	struct fb_model second = *fb_device_model(dev);
+	static struct fb_model kept;
+
+	second.n_options = 0; /* it has none to be given */
+	second.realize = NULL;
+	kept = second;
+	return fb_device_add_function(dev, &kept, NULL);
+}
+
+static void functions_of_one_device(void **state)
+{
+	const char *const devices[] = {"probe,id=one", "probe,id=two", NULL},
+			  *const clash[] = {"probe,id=one.1", "probe,id=one", NULL};
+	struct fb_model m = probe_model;
+	const struct fb_model *const list_of[] = {&m, NULL};
+	struct fb_box_config c = {.models = list_of, .devices = devices};
+	struct fb_box *box;
+	struct root r, other;
+	bool done = false;
+
+	m.realize = two_functions;
+	m.style = FB_STYLE_BLOCKING;
+	carrier_config(&c.carrier, "loopback:g", NULL, 0xbb);
+	assert_int_equal(fb_box_new(&box, loop, &c), 0);
+	assert_int_equal(fb_box_functions(box), 4);
+	root_open(&r, "loopback:g", 1, 0);
+	root_open(&other, "loopback:g", 2, 0);
+	list(&r, "loopback:g", 0);
+	assert_int_equal(listing.n, 4);
+	assert_string_equal(listing.entries[1].id, "one.1");
+	assert_string_equal(listing.entries[3].id, "two.1");
+	/* Different roots may have them. */
+	root_connect(&r, "loopback:g", "one");
+	root_connect(&other, "loopback:g", "one.1");
+	wait_for(&r.up);
+	wait_for(&other.up);
+	assert_int_equal(config_read(&r, 0), 0xfb011b36);
+	assert_int_equal(config_read(&other, 0), 0xfb011b36);
+	assert_int_equal(fb_box_evict(box, "one", NULL), 0);
+	wait_for(&r.down);
+	assert_int_equal(config_read(&other, 0), 0xfb011b36);
+	fb_box_stop(box, 60000000000ull, stopped, &done); /* each function's thread says that it is idle */
+	wait_for(&done);
+	wait_for(&other.down);
+	assert_int_equal(other.reason, FB_LINK_R_REMOVED);
+	fb_box_free(box);
+	root_close(&r);
+	root_close(&other);
+	c.devices = clash;
+	assert_int_equal(fb_box_new(&box, loop, &c), -EEXIST);
+	(void)state;
+}
+
 static void boxes_that_cannot_be(void **state)
 {
 	const char *const twice[] = {"probe,id=one", "probe,id=one", NULL}, *const none[] = {NULL},
@@ -496,6 +552,7 @@ int main(void)
 		cmocka_unit_test(the_directory),
 		cmocka_unit_test(eviction),
 		cmocka_unit_test(orderly_stop),
+		cmocka_unit_test(functions_of_one_device),
 		cmocka_unit_test(boxes_that_cannot_be),
 		cmocka_unit_test(two_boxes_in_one_process),
 	};

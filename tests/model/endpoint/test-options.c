@@ -55,7 +55,7 @@ static void good_options(void **state)
 	p = fb_device_state(dev);
 	assert_string_equal(fb_device_id(dev), "ssd0");
 	assert_string_equal(fb_device_name(dev), "ssd0");
-	assert_ptr_equal(fb_device_model(dev), &probe_model);
+	assert_string_equal(fb_device_model(dev)->name, "probe");
 	assert_null(p->text);
 	assert_int_equal(p->count, 8);
 	assert_int_equal(p->mode, 1);
@@ -173,7 +173,10 @@ static void bad_models(void **state)
 	m.api++;
 	assert_int_equal(refuse_model(m), -EINVAL);
 	m = probe_model;
-	m.size--;
+	m.size = offsetof(struct fb_model, style) - 1;
+	assert_int_equal(refuse_model(m), -EINVAL);
+	m = probe_model;
+	m.style = (enum fb_style)2;
 	assert_int_equal(refuse_model(m), -EINVAL);
 	m = probe_model;
 	m.read = NULL;
@@ -184,6 +187,28 @@ static void bad_models(void **state)
 	m = probe_model;
 	m.msix_bar = 4;
 	assert_int_equal(refuse_model(m), -EINVAL);
+	(void)state;
+}
+
+/* The struct grows at its end: what an older model does not have is zero, what is newer than we must be. */
+static void models_of_other_ages(void **state)
+{
+	struct {
+		struct fb_model model;
+		uint8_t more[16];
+	} old = {.model = probe_model}, newer = {.model = probe_model};
+	struct fb_device *dev;
+
+	old.model.size = offsetof(struct fb_model, style);
+	old.model.style = (enum fb_style)77; /* not part of it */
+	assert_int_equal(fb_device_new_model(&dev, loop, &old.model, "id=x"), 0);
+	assert_int_equal(fb_device_model(dev)->style, FB_STYLE_EVENT);
+	fb_device_free(dev);
+	newer.model.size = sizeof(newer);
+	assert_int_equal(fb_device_new_model(&dev, loop, &newer.model, "id=x"), 0);
+	fb_device_free(dev);
+	newer.more[15] = 1;
+	assert_int_equal(fb_device_new_model(&dev, loop, &newer.model, "id=x"), -EINVAL);
 	(void)state;
 }
 
@@ -227,6 +252,7 @@ int main(void)
 		cmocka_unit_test(good_options),
 		cmocka_unit_test(bad_options),
 		cmocka_unit_test(bad_models),
+		cmocka_unit_test(models_of_other_ages),
 		cmocka_unit_test(realize_adjusts_the_shape),
 	};
 

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Models from shared objects: each exports `const struct fb_model farbus_model`. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "endpoint/device_impl.h"
+
+static int open_model(const char *path, const struct fb_model **out)
+{
+	struct fb_model checked;
+	const struct fb_model *model;
+	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+	if (!handle) {
+		fb_error(NULL, "device model: %s", dlerror());
+		return -EINVAL;
+	}
+	model = dlsym(handle, "farbus_model");
+	if (!model)
+		fb_error(path, "no device model: it has no symbol farbus_model");
+	else if (!fb_model_read(&checked, model, path)) {
+		*out = model;
+		return 0;
+	}
+	dlclose(handle);
+	return -EINVAL;
+}
+
+int fb_model_load(const char *name, const struct fb_model **out)
+{
+	const char *dir = getenv("FARBUS_MODELS");
+	char path[4096];
+
+	if (strchr(name, '/'))
+		return open_model(name, out);
+	if (!*name || snprintf(path, sizeof(path), "%s/%s.so", dir && *dir ? dir : FARBUS_MODEL_DIR, name) >= (int)sizeof(path) ||
+	    access(path, F_OK) != 0)
+		return -ENOENT;
+	return open_model(path, out);
+}
