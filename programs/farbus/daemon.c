@@ -29,7 +29,7 @@ const struct cli_option daemon_option_table[] = {
 		"box and root work together only within one group"},
 	 .argument = "N", .shown = "0: no group"},
 	{.value = {"poll-us", FB_OPTION_UINT, M(poll_us), 0, 1000000, .help =
-		"spin for so long after traffic before sleeping:\nlower latency for CPU time; 0 never spins"},
+		"spin for so long at most before sleeping, where\ntraffic comes that fast; 0 never spins"},
 	 .argument = "N", .shown = "50"},
 	{.value = {"mtu", FB_OPTION_UINT, M(mtu), 1280, 65507, .help = "largest datagram, bytes of UDP payload"},
 	 .argument = "N", .shown = "what the interface allows"},

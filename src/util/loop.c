@@ -12,6 +12,14 @@
  * Timers that are set, and flushes that are scheduled, by others of their kind
  * again and again cannot hold a round up: both steps are bounded, and what is
  * left makes the next round one that does not wait.
+ *
+ * How long to spin is learnt from how long work let wait for it, whether the
+ * wait was slept or spun through: work that came within poll_ns but after the
+ * spin was over lets it grow, work that came later than poll_ns halves it, down
+ * to nothing. So a loop whose work comes in quick succession spins, and one
+ * whose work comes at long intervals does not burn poll_ns for each piece of
+ * it: on a machine whose cores are busy, that time is taken from those who
+ * would bring the work.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -25,14 +33,16 @@
 
 #include "util/loop.h"
 
-enum { EVENTS = 64, FLUSH_PASSES = 16, TIMER_SLACK_NS = 1000 };
+enum { EVENTS = 64, FLUSH_PASSES = 16, TIMER_SLACK_NS = 1000, SPIN_MIN_NS = 5000 };
 
 struct fb_loop {
 	int epoll_fd, stop_fd;
 	atomic_bool stop;
 	bool no_pwait2; /* kernel before 5.11: milliseconds have to do */
 
-	uint64_t now, poll_ns, spin_until;
+	uint64_t now;
+	uint64_t poll_ns, spin_ns; /* the most to spin, and what it is now */
+	uint64_t idle_since;       /* end of the last round with work */
 
 	struct epoll_event events[EVENTS];
 	unsigned n_events, next_event;
@@ -400,10 +410,22 @@ static bool run_fds(struct fb_loop *loop)
 	return work;
 }
 
+/* Work came `waited` after that before it. */
+static void learn(struct fb_loop *loop, uint64_t waited)
+{
+	if (waited > loop->poll_ns) {
+		loop->spin_ns = loop->spin_ns / 2 < SPIN_MIN_NS ? 0 : loop->spin_ns / 2;
+	} else if (waited > loop->spin_ns) {
+		loop->spin_ns = 2 * loop->spin_ns < SPIN_MIN_NS ? SPIN_MIN_NS : 2 * loop->spin_ns;
+		if (loop->spin_ns > loop->poll_ns)
+			loop->spin_ns = loop->poll_ns;
+	}
+}
+
 int fb_loop_once(struct fb_loop *loop, uint64_t deadline_ns)
 {
 	uint64_t until = deadline_ns;
-	bool spinning = loop->poll_ns && loop->now < loop->spin_until;
+	bool spinning = loop->spin_ns && loop->now < loop->idle_since + loop->spin_ns;
 	bool work;
 	int n;
 
@@ -428,7 +450,10 @@ int fb_loop_once(struct fb_loop *loop, uint64_t deadline_ns)
 	run_flushes(loop);
 	if (work) {
 		loop->stats.busy_rounds++;
-		loop->spin_until = loop->now + loop->poll_ns;
+		if (loop->poll_ns) {
+			learn(loop, loop->now - loop->idle_since);
+			loop->idle_since = fb_clock_ns();
+		}
 	}
 	return 0;
 }

@@ -10,8 +10,9 @@
  *
  * Waiting is adaptive: after a round that did work (a file descriptor was
  * ready, or a poller found something) the loop spins (epoll with timeout 0, and
- * the pollers) for poll_us, then sleeps in epoll until a file descriptor or the
- * nearest timer. poll_us 0 sleeps at once. A poller that can find work without
+ * the pollers) for as long as work has been seen to let wait for it, poll_us at
+ * most, then sleeps in epoll until a file descriptor or the nearest timer. Where
+ * work comes at longer intervals it does not spin. poll_us 0 never spins. A poller that can find work without
  * a file descriptor to tell of it must be removed before the loop may sleep.
  *
  * All watch structs are the caller's, embedded in its own (intrusive), must

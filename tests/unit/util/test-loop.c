@@ -237,22 +237,59 @@ static void test_poller_deletion(void **state)
 	}
 }
 
-static void test_spin(void **state)
+/* One round with work, `after` the last one. */
+static void work_after(struct fb_loop *loop, struct my_poller *m, uint64_t after)
 {
-	struct fb_loop *loop = new_loop(2000);
-	struct my_poller m = {.p.poll = my_poll, .result = true};
-	uint64_t start, sleeps;
+	uint64_t start = fb_clock_ns();
 
-	fb_poller_add(loop, &m.p);
+	while (fb_clock_ns() - start < after)
+		;
+	m->result = true;
 	assert_int_equal(fb_loop_once(loop, 0), 0);
-	m.result = false;
-	start = fb_clock_ns();
-	sleeps = fb_loop_stats(loop)->sleeps;
-	/* Rounds return at once while it spins, then one sleeps until its deadline. */
+	m->result = false;
+}
+
+/* Rounds until one sleeps. Returns how long that took. */
+static uint64_t spun(struct fb_loop *loop)
+{
+	uint64_t start = fb_clock_ns(), sleeps = fb_loop_stats(loop)->sleeps;
+
 	while (fb_loop_stats(loop)->sleeps == sleeps)
 		assert_int_equal(fb_loop_once(loop, fb_clock_ns() + MS), 0);
-	assert_true(fb_clock_ns() - start >= 2 * MS);
-	assert_true(fb_loop_stats(loop)->spins > 10);
+	return fb_clock_ns() - start;
+}
+
+/* Work that comes within poll_us teaches it to spin for as long; work that comes later, to stop. */
+static void test_spin(void **state)
+{
+	struct fb_loop *loop = new_loop(20000);
+	struct my_poller m = {.p.poll = my_poll};
+	uint64_t spins;
+
+	fb_poller_add(loop, &m.p);
+	work_after(loop, &m, 0);
+	spun(loop); /* what the first piece of work leaves is a matter of microseconds */
+	for (unsigned i = 0; i < 16; i++)
+		work_after(loop, &m, 15 * MS);
+	spins = fb_loop_stats(loop)->spins;
+	assert_true(spun(loop) >= 19 * MS);
+	assert_true(fb_loop_stats(loop)->spins > spins + 10);
+
+	for (unsigned i = 0; i < 16; i++)
+		work_after(loop, &m, 25 * MS);
+	spins = fb_loop_stats(loop)->spins;
+	spun(loop);
+	assert_int_equal(fb_loop_stats(loop)->spins, spins);
+	fb_loop_free(loop);
+
+	/* 0 never spins, however quick the work. */
+	loop = new_loop(0);
+	m = (struct my_poller){.p.poll = my_poll};
+	fb_poller_add(loop, &m.p);
+	for (unsigned i = 0; i < 16; i++)
+		work_after(loop, &m, 0);
+	spun(loop);
+	assert_int_equal(fb_loop_stats(loop)->spins, 0);
 	fb_loop_free(loop);
 }
 
