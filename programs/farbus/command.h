@@ -16,5 +16,6 @@ int cmd_stats(int argc, char **argv);
 int cmd_plug(int argc, char **argv);
 int cmd_unplug(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
+int cmd_decode(int argc, char **argv);
 
 #endif

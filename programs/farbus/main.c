@@ -15,6 +15,7 @@ static const struct {
 	{"ls", "list the functions that daemons on this machine know", cmd_ls},
 	{"stats", "show the daemons' counters", cmd_stats},
 	{"capture", "write the TLPs that pass through a daemon to a file", cmd_capture},
+	{"decode", "print the TLPs of a capture file, or one given in hexadecimal", cmd_decode},
 	{"plug", "hot-plug a function into the virtual machine", cmd_plug},
 	{"unplug", "take a function out of the virtual machine", cmd_unplug},
 };

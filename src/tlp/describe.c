@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tlp/fields.h"
 #include "tlp/rules.h"
 
 struct line {
@@ -30,7 +31,7 @@ static void add_id(struct line *l, uint16_t id)
 	add(l, "%02x:%02x.%u", id >> 8, id >> 3 & 31, id & 7u);
 }
 
-static const char *msg_name(uint8_t code)
+const char *pcie_msg_name(uint8_t code)
 {
 	switch (code) {
 	case PCIE_MSG_UNLOCK: return "Unlock";
@@ -67,9 +68,14 @@ static const char *msg_name(uint8_t code)
 static const char *const route_names[8] = {"to root",     "by address", "by ID",      "broadcast",
 					   "local",       "gather",     "reserved 6", "reserved 7"};
 
+const char *pcie_msg_route_name(uint8_t route)
+{
+	return route_names[route & 7];
+}
+
 static void add_msg(struct line *l, const struct pcie_tlp *tlp)
 {
-	const char *name = msg_name(tlp->msg_code);
+	const char *name = pcie_msg_name(tlp->msg_code);
 
 	if (name)
 		add(l, " %s", name);
