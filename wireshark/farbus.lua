@@ -15,8 +15,16 @@
 
 local source = debug.getinfo(1, "S").source:gsub("^@", "")
 local folder = source:match("^(.*[/\\])") or ""
-local farbus = {args = {...}}
 
+-- Given by -X lua_script:… though it is installed too: what is there stays.
+if rawget(_G, "farbus_dissectors") then
+    farbus_dissectors.arguments({...})
+    return
+end
+
+local farbus = {}
+farbus_dissectors = farbus
 for _, part in ipairs({"tlp", "stats", "tap", "softpcie", "link"}) do
     dofile(folder .. "farbus/" .. part .. ".lua")(farbus)
 end
+farbus.arguments({...})

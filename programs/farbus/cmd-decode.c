@@ -57,14 +57,17 @@ static void print_tlp(const struct fb_seen *s, bool tree)
 {
 	char text[256];
 
-	if (s->error)
+	pcie_tlp_describe(&s->tlp, text, sizeof(text));
+	if (!s->error) {
+		printf("%s", text);
+		print_data(&s->tlp);
+	} else {
+		/* The decoder looks at sizes before it looks at fields. */
+		if (s->error > PCIE_TLP_E_TYPE && s->error <= PCIE_TLP_E_TRAILING)
+			snprintf(text, sizeof(text), "%s", pcie_tlp_type_name(s->tlp.type));
 		printf("malformed: %s", pcie_tlp_error_name(s->error));
-	if (!s->error || s->error > PCIE_TLP_E_TYPE) {
-		printf("%s%s", s->error ? " (" : "", pcie_tlp_describe(&s->tlp, text, sizeof(text)));
-		if (s->error)
-			printf(")");
-		else
-			print_data(&s->tlp);
+		if (s->error > PCIE_TLP_E_TYPE)
+			printf(" (%s)", text);
 	}
 	if (s->len < s->original_len)
 		printf(" (%zu of %zu bytes captured)", s->len, s->original_len);

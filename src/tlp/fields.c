@@ -93,8 +93,10 @@ static void put_dw0(struct view *v, enum pcie_tlp_type type)
 	put(v, 0, 1, "Fmt", "%u%u%ub, %s", b >> 7, b >> 6 & 1, b >> 5 & 1, fmt_names[b >> 5]);
 	put(v, 0, 1, "Type", "%u%u%u%u%ub, %s", b >> 4 & 1, b >> 3 & 1, b >> 2 & 1, b >> 1 & 1, b & 1,
 	    type < PCIE_TLP_TYPES ? pcie_tlp_type_name(type) : "reserved");
+	if (type == PCIE_TLP_TYPES)
+		return;
 	put(v, 1, 1, "TC", "%u", dw >> 20 & 7u);
-	if (type < PCIE_TLP_TYPES && pcie_type_info[type].fields & DW0_LN)
+	if (pcie_type_info[type].fields & DW0_LN)
 		put(v, 1, 1, "LN", "%u", dw >> 17 & 1u);
 	put(v, 1, 1, "TH", "%u", dw >> 16 & 1u);
 	put(v, 2, 1, "TD", "%u", dw >> 15 & 1u);
@@ -102,7 +104,7 @@ static void put_dw0(struct view *v, enum pcie_tlp_type type)
 	put(v, 1, 2, "Attr", "%u%u%ub%s%s%s", dw >> 18 & 1u, dw >> 13 & 1u, dw >> 12 & 1u, dw >> 18 & 1 ? " IDO" : "",
 	    dw >> 13 & 1 ? " RO" : "", dw >> 12 & 1 ? " NS" : "");
 	put(v, 2, 1, "AT", "%u", dw >> 10 & 3u);
-	if (type == PCIE_TLP_TYPES || pcie_type_info[type].fields & DW0_LENGTH)
+	if (pcie_type_info[type].fields & DW0_LENGTH)
 		put(v, 2, 2, "Length", "%" PRIu32 " DW", length ? length : 1024);
 }
 

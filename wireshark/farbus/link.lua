@@ -276,6 +276,8 @@ local function data(buf, pinfo, root, tree, from, to, infos, counter)
         infos[#infos + 1] = "DATA beyond a gap"
     elseif hlen == buf:len() then
         infos[#infos + 1] = "acknowledgement"
+    elseif #infos == 0 then
+        infos[1] = "part of a TLP"
     end
 end
 

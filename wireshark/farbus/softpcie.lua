@@ -72,7 +72,7 @@ function softpcie.dissector(buf, pinfo, root)
     tree:add(f.timestamp, buf(2, 4))
     local function way(a, b) return tostring(a) .. ">" .. tostring(b) .. "/" .. port .. "/" end
     local flow = {own = way(pinfo.src, pinfo.dst), request = way(pinfo.dst, pinfo.src)}
-    pinfo.cols.info = farbus.dissect_tlp(buf(6):tvb(), pinfo, root, flow, 1)
+    pinfo.cols.info = farbus.dissect_tlp(buf(6):tvb(), pinfo, root, flow, 1, nil, buf:reported_len() - 6)
     return buf:len()
 end
 

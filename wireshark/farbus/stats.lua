@@ -74,12 +74,15 @@ function farbus.report()
     return table.concat(out, "\n") .. "\n"
 end
 
-local wanted = false
-for _, arg in ipairs(farbus.args) do wanted = wanted or arg == "stats" end
-if wanted then
-    local listener = Listener.new("frame") -- whose end is when all has been dissected
-    function listener.packet() end
-    function listener.draw() print(farbus.report()) end
+-- Those of -X lua_script1:…
+function farbus.arguments(args)
+    for _, arg in ipairs(args) do
+        if arg == "stats" then
+            local listener = Listener.new("frame") -- whose end is when all has been dissected
+            function listener.packet() end
+            function listener.draw() print(farbus.report()) end
+        end
+    end
 end
 
 if gui_enabled() then

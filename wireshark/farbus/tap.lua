@@ -61,7 +61,8 @@ function tap.dissector(buf, pinfo, root)
     local flow = {own = session .. direction, request = session .. (up and "down" or "up")}
     local error = buf(12, 1):uint()
     if hlen < buf:len() then
-        pinfo.cols.info = farbus.dissect_tlp(buf(hlen):tvb(), pinfo, root, flow, 1, error ~= 0 and (errors[error] or "unknown") or nil)
+        pinfo.cols.info = farbus.dissect_tlp(buf(hlen):tvb(), pinfo, root, flow, 1, error ~= 0 and (errors[error] or "unknown") or nil,
+                                               buf:reported_len() - hlen)
     else
         pinfo.cols.info = "TLP without a byte in the capture"
     end

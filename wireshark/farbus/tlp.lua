@@ -176,17 +176,18 @@ local function link(t, pinfo, flow, fact, payload)
         fact.request = request.fact
         request.fact.response_in = pinfo.number
         request.completions = request.completions + 1
-        local carried = payload and #payload or 0
+        local carried = t.data and 4 * t.length or 0
         local left = t.byte_count - carried + (carried > 0 and t.lower_addr % 4 or 0)
         if request.kind == "r" and payload then
             local skip = t.lower_addr % 4
             request.data = request.data .. payload:sub(skip + 1, skip + math.min(t.byte_count, carried - skip))
         end
+        if payload == nil and t.data then request.cut = true end
         if t.status ~= 0 or request.kind ~= "r" or left <= 0 then
             state.open[key] = nil
             request.fact.latency = fact.latency
             farbus.count_latency(request.name, fact.latency)
-            if request.kind == "r" and t.status == 0 then
+            if request.kind == "r" and t.status == 0 and not request.cut then
                 fact.read = {data = request.data, completions = request.completions, addr = request.addr}
             end
         end
@@ -222,7 +223,7 @@ local function dissect_dw0(h, tree, t)
     tree:add(f.code, h(0, 1))
     tree:add(f.type, h(0, 1), t.name)
     tree:add(f.tc, h(1, 1))
-    if t.kind == "r" or t.kind == "w" or t.name == "CplD" then tree:add(f.ln, h(1, 1)) end
+    if t.kind == "w" or t.name:sub(1, 4) == "MRd3" or t.name:sub(1, 4) == "MRd6" or t.name == "CplD" then tree:add(f.ln, h(1, 1)) end
     tree:add(f.th, h(1, 1))
     tree:add(f.td, h(2, 1))
     tree:add(f.ep, h(2, 1))
@@ -417,15 +418,16 @@ end
 --[[
 Dissects the TLP in `buf`. `flow` says where it belongs: own, a text that requests of this direction have in common, and
 request, the one of the direction in which requests for these completions went. `index` counts the TLPs of a frame. `error` is what
-the capturing end found wrong.
+the capturing end found wrong. `whole` is its length where the capture has cut it, else nil.
 Returns its name for the Info column.
 ]]
-function farbus.dissect_tlp(buf, pinfo, root, flow, index, error)
+function farbus.dissect_tlp(buf, pinfo, root, flow, index, error, whole)
     local key = pinfo.number .. "/" .. index
     local tree = root:add(tlp, buf())
     local at, bad_prefix = dissect_prefixes(buf, tree)
     local known = at + 4 <= buf:len() and types[buf(at, 1):uint()]
-    local whole = buf:reported_len() - at
+    local cut = whole and whole > buf:len()
+    whole = (whole or buf:len()) - at
     local wrong, payload, text
     local t = {}
     if known and at < buf:len() then
@@ -433,10 +435,15 @@ function farbus.dissect_tlp(buf, pinfo, root, flow, index, error)
         local h = buf(at):tvb()
         dissect_dw0(h, tree, t)
         wrong, payload = dissect_rest(h, tree, t, whole)
+        if cut and buf:len() - at >= (t.dw4 and 16 or 12) then payload = nil end
         if bad_prefix and not wrong then wrong = "prefix unknown, misplaced or too many" end
     else
         wrong = buf:len() - at < 4 and "ends inside its header" or "reserved type"
         t.name = "TLP"
+        if buf:len() - at >= 4 then
+            tree:add(f.fmt, buf(at, 1))
+            tree:add(f.code, buf(at, 1))
+        end
     end
     wrong = error or wrong
     text = t.name .. (t.requester and string.format(" %s tag %d %s", t.requester, t.tag, t.info) or "")
