@@ -50,7 +50,7 @@ def expected_text(path):
     lines = []
     for frame in fields(path, COLUMNS):
         values = [f"{name}={','.join(frame[name])}" for name in COLUMNS[1:] if frame[name]]
-        lines.append(f"{frame['frame.number'][0]} " + " ".join(values))
+        lines.append(" ".join([frame["frame.number"][0], *values]))
     return "\n".join(lines) + "\n"
 
 
