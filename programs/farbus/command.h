@@ -15,6 +15,7 @@ int cmd_ls(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_plug(int argc, char **argv);
 int cmd_unplug(int argc, char **argv);
+int cmd_devices(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
 int cmd_decode(int argc, char **argv);
 

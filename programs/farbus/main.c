@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
 	{"box", "offer PCIe functions to the network (the device side)", cmd_box},
 	{"root", "attach functions of boxes to virtual machines (the host side)", cmd_root},
+	{"devices", "list the device models, and the options of one", cmd_devices},
 	{"ls", "list the functions that daemons on this machine know", cmd_ls},
 	{"stats", "show the daemons' counters", cmd_stats},
 	{"capture", "write the TLPs that pass through a daemon to a file", cmd_capture},

@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `--device help` and `--device nvme,help`. */
+/* Device models as text: `farbus devices MODEL`, `--device help` and `--device nvme,help`. */
 #ifndef FARBUS_PROGRAMS_MODEL_HELP_H
 #define FARBUS_PROGRAMS_MODEL_HELP_H
 
 #include "cli.h"
+#include "farbus/device.h"
+
+/* A built-in model, or that of "./x.so" or of a word in the folder for models. NULL: logged, with the nearest name. */
+const struct fb_model *model_find(const char *object, const char *name);
+
+/* Everything that the struct says. */
+void model_print(const struct fb_model *model);
+/* A line of each built-in model. */
+void model_list(void);
+
+/* Numbers of this option are times ("20us"). */
+bool model_option_is_time(const struct fb_option *option);
 
 /* Did one of the --device words ask for help? Then it has been printed (or refused: -EINVAL, logged): 1. Else 0. */
 int model_help(const char *object, const struct cli_list *devices);
