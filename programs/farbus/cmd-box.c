@@ -12,7 +12,7 @@
 #include "util/log.h"
 
 struct box_options {
-	char *listen;
+	char *listen, *softpcie;
 	struct cli_list devices;
 	uint64_t stop_ns;
 };
@@ -22,6 +22,10 @@ static const struct cli_option box_table[] = {
 	{.value = {"listen", FB_OPTION_STRING, M(listen), 1, 128, .help =
 		"where roots find this box: udp:ADDR:PORT,\nudp:[ADDR]:PORT; port 0 takes a free one"},
 	 .argument = "ADDRESS"},
+	{.value = {"softpcie", FB_OPTION_STRING, M(softpcie), 1, 512, .help =
+		"instead of listening: the one --device stands behind\nthe SoftPCIe/NetTLP adapter at this IPv4 address:\n"
+		"ADDR[,OPTION=VALUE…]"},
+	 .argument = "SPEC"},
 	{.value = {"device", FB_OPTION_STRING, M(devices), .help =
 		"a function: MODEL,id=NAME[,OPTION=VALUE…]; repeats;\n\"help\" lists the models, \"MODEL,help\" its options"},
 	 .kind = CLI_LIST, .argument = "SPEC"},
@@ -73,11 +77,12 @@ static int serve(void *program, const struct daemon_options *common)
 {
 	struct box_program *p = program;
 	struct fb_box_config config = {
-		.models = fb_models, .devices = (const char *const *)p->options.devices.items, .group = common->group};
+		.models = fb_models, .devices = (const char *const *)p->options.devices.items, .group = common->group,
+		.softpcie = p->options.softpcie};
 	char local[96];
 	int status = EXIT_FAILED;
 
-	if (identity_make(&p->self, common->node, "box", p->options.listen) < 0)
+	if (identity_make(&p->self, common->node, "box", p->options.listen ? p->options.listen : p->options.softpcie) < 0)
 		return EXIT_USAGE;
 	if (daemon_init(&p->daemon, "box", common, stop, p) < 0)
 		return EXIT_FAILED;
@@ -88,9 +93,12 @@ static int serve(void *program, const struct daemon_options *common)
 	/* The control socket first: one that is in use says that this box runs already, before files are touched. */
 	if (daemon_open_control(&p->daemon, common, verbs) < 0 || fb_box_new(&p->box, p->daemon.loop, &config) < 0)
 		goto fini_daemon;
-	daemon_ready(&p->daemon, "listening on %s; %u function%s",
-		     fb_carrier_local(fb_box_carrier(p->box), local, sizeof(local)), fb_box_functions(p->box),
-		     fb_box_functions(p->box) == 1 ? "" : "s");
+	if (p->options.softpcie)
+		daemon_ready(&p->daemon, "for the adapter at %s", fb_box_softpcie(p->box));
+	else
+		daemon_ready(&p->daemon, "listening on %s; %u function%s",
+			     fb_carrier_local(fb_box_carrier(p->box), local, sizeof(local)), fb_box_functions(p->box),
+			     fb_box_functions(p->box) == 1 ? "" : "s");
 	status = daemon_run(&p->daemon);
 	fb_box_free(p->box);
 
@@ -102,7 +110,10 @@ fini_daemon:
 static int check(const void *program)
 {
 	const struct box_options *o = &((const struct box_program *)program)->options;
-	if (!o->listen)
+
+	if (o->listen && o->softpcie)
+		fb_error("box", "--listen and --softpcie: a function is behind an adapter or for roots, not both");
+	else if (!o->listen && !o->softpcie)
 		fb_error("box", "--listen is missing: where do roots find this box? For example --listen udp:0.0.0.0:7000");
 	else if (!o->devices.n)
 		fb_error("box", "--device is missing: what is to be offered? \"--device help\" lists the models");
@@ -117,7 +128,7 @@ int cmd_box(int argc, char **argv)
 	struct daemon_options common = DAEMON_DEFAULTS;
 	struct cli cli = {
 		.command = "box",
-		.usage = "--listen ADDRESS --device SPEC… [OPTION…]",
+		.usage = "--listen ADDRESS|--softpcie SPEC --device SPEC… [OPTION…]",
 		.about = "Offers PCIe functions, made in software, to roots on the network.",
 		.groups = {{"The box", box_table, &p.options}, {"Common options", daemon_option_table, &common}},
 	};

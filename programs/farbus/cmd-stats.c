@@ -97,6 +97,7 @@ static void print_daemon(const json_t *answer)
 	print_counters("capture", json_object_get(answer, "capture"));
 	print_counters("carrier", json_object_get(answer, "carrier"));
 	print_counters("net", json_object_get(answer, "net"));
+	print_counters("softpcie", json_object_get(answer, "softpcie"));
 	print_counters("qmp", json_object_get(answer, "qmp"));
 	json_array_foreach(json_object_get(answer, "boxes"), i, box) {
 		printf("%*sto %s\n", INDENT, "", ask_text(box, "address"));

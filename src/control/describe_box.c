@@ -31,7 +31,10 @@ json_t *fb_describe_box_ls(struct fb_box *box, const json_t *only)
 	char local[96];
 
 	put_text(o, "role", "box");
-	put_text(o, "listen", fb_carrier_local(fb_box_carrier(box), local, sizeof(local)));
+	if (fb_box_softpcie(box))
+		put_text(o, "softpcie", fb_box_softpcie(box));
+	else
+		put_text(o, "listen", fb_carrier_local(fb_box_carrier(box), local, sizeof(local)));
 	for (unsigned i = 0; i < fb_box_functions(box); i++) {
 		if (fb_box_function_info(box, i, &f) == 0 && fb_describe_wanted(only, f.id))
 			json_array_append_new(functions, ls_function(&f));
@@ -83,6 +86,13 @@ json_t *fb_describe_box_stats(struct fb_box *box, const json_t *only)
 			json_array_append_new(functions, stats_function(box, i, &f));
 	}
 	json_object_set_new(o, "functions", functions);
+	if (!carrier) {
+		json_t *softpcie = json_object();
+
+		fb_box_softpcie_stats(box, put_model_counter, softpcie);
+		json_object_set_new(o, "softpcie", softpcie);
+		return o;
+	}
 	json_object_set_new(o, "carrier", fb_describe_carrier(fb_carrier_stats(carrier)));
 	json_object_set_new(o, "net", fb_describe_net(fb_carrier_net_stats(carrier)));
 	return o;

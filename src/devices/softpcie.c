@@ -68,7 +68,7 @@ static void rx_packet(void *arg, unsigned peer, uint16_t port, uint16_t from, co
 	fb_device_batch_schedule(s->dev, &s->flush);
 }
 
-static const struct fb_softpcie_user sockets_user = {rx_tlp, rx_packet};
+static const struct fb_softpcie_user sockets_user = {.tlp = rx_tlp, .packet = rx_packet};
 
 static void ready(struct fb_device *dev, struct fb_device_fd *watch, uint32_t events)
 {

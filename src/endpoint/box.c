@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "endpoint/device_impl.h"
+#include "endpoint/softpcie_host.h"
 
 struct entry {
 	struct fb_box *box;
@@ -24,7 +25,8 @@ struct entry {
 
 struct fb_box {
 	struct fb_loop *loop;
-	struct fb_carrier *carrier;
+	struct fb_carrier *carrier;          /* NULL: its function is behind an adapter */
+	struct fb_softpcie_host *softpcie; /* that adapter */
 	uint32_t group;
 	struct entry **entries; /* a function each; those of a device follow its first */
 	unsigned n;
@@ -50,7 +52,9 @@ static void end_session(struct entry *e, enum fb_link_reason reason, const char 
 {
 	struct fb_port *port = e->port;
 
-	if (!port)
+	if (e->box->softpcie)
+		fb_softpcie_host_stop(e->box->softpcie);
+	if (!port || e->box->softpcie)
 		return;
 	e->port = NULL;
 	fb_device_detach(e->dev);
@@ -118,6 +122,16 @@ static void directory(void *arg, const struct fb_directory_request *request, str
 		out->in_use = e->port != NULL;
 		/* Not out->user: who knows a root's node can say hello in its name and take the function over. */
 	}
+}
+
+/* The adapter came, or went. */
+static void softpcie_changed(void *arg)
+{
+	struct entry *e = arg;
+	struct fb_box *box = e->box;
+
+	e->port = fb_softpcie_host_up(box->softpcie);
+	snprintf(e->from, sizeof(e->from), "softpcie:%s", fb_softpcie_host_address(box->softpcie));
 }
 
 static const struct fb_acceptor acceptor = {.hello = hello, .directory = directory};
@@ -234,8 +248,9 @@ int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_co
 		return -ENOMEM;
 	while (config->devices && config->devices[n])
 		n++;
-	if (n == 0) {
-		fb_error(NULL, "a box without devices: give at least one --device");
+	if (n == 0 || (n > 1 && config->softpcie)) {
+		fb_error(NULL, n ? "behind a SoftPCIe adapter there is one device: give one --device"
+				 : "a box without devices: give at least one --device");
 		free(box);
 		return -EINVAL;
 	}
@@ -244,7 +259,10 @@ int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_co
 	box->stop.due = stop_due;
 	for (unsigned i = 0; i < n && !err; i++)
 		err = add_device(box, config, config->devices[i]);
-	if (!err)
+	if (!err && config->softpcie)
+		err = fb_softpcie_host_new(&box->softpcie, loop, box->entries[0]->dev, config->softpcie,
+					   config->carrier.link.hold_ns, config->carrier.tap, softpcie_changed, box->entries[0]);
+	else if (!err)
 		err = fb_carrier_open(&box->carrier, loop, &config->carrier, &acceptor, box);
 	if (err) {
 		fb_box_free(box);
@@ -264,6 +282,7 @@ void fb_box_free(struct fb_box *box)
 		end_session(box->entries[i], FB_LINK_R_REMOVED, "the box is gone");
 	if (box->carrier)
 		fb_carrier_close(box->carrier);
+	fb_softpcie_host_free(box->softpcie);
 	while (box->n)
 		remove_device(box, fb_device_function(box->entries[box->n - 1]->dev, 0));
 	free(box->entries);
@@ -306,7 +325,7 @@ int fb_box_function_link(const struct fb_box *box, unsigned index, struct fb_por
 {
 	if (index >= box->n)
 		return -ENOENT;
-	if (!box->entries[index]->port)
+	if (!box->entries[index]->port || box->softpcie)
 		return -ENOTCONN;
 	fb_port_get_stats(box->entries[index]->port, stats);
 	return 0;
@@ -317,6 +336,17 @@ void fb_box_function_stats(const struct fb_box *box, unsigned index,
 {
 	if (index < box->n)
 		fb_device_model_stats(box->entries[index]->dev, put, arg);
+}
+
+const char *fb_box_softpcie(const struct fb_box *box)
+{
+	return box->softpcie ? fb_softpcie_host_address(box->softpcie) : NULL;
+}
+
+void fb_box_softpcie_stats(const struct fb_box *box, void (*put)(void *arg, const char *name, uint64_t value), void *arg)
+{
+	if (box->softpcie)
+		fb_softpcie_host_put_stats(box->softpcie, put, arg);
 }
 
 struct fb_carrier *fb_box_carrier(struct fb_box *box)

@@ -75,6 +75,11 @@ struct fb_box_config {
 	const struct fb_model *const *models;
 	const char *const *devices; /* "nvme,id=…", NULL-terminated */
 	uint32_t group;
+	/*
+	 * "ADDR,option=value…": the one device stands behind the SoftPCIe adapter at
+	 * that address, and nothing listens. NULL: roots come through the carrier.
+	 */
+	const char *softpcie;
 };
 
 int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_config *config); /* 0 or -errno, logged */
@@ -108,7 +113,9 @@ int fb_box_function_link(const struct fb_box *box, unsigned index, struct fb_por
 /* The model's own counters. */
 void fb_box_function_stats(const struct fb_box *box, unsigned index,
 			   void (*put)(void *arg, const char *name, uint64_t value), void *arg);
-struct fb_carrier *fb_box_carrier(struct fb_box *box);
+struct fb_carrier *fb_box_carrier(struct fb_box *box); /* NULL behind an adapter */
+const char *fb_box_softpcie(const struct fb_box *box);  /* the adapter's address, or NULL */
+void fb_box_softpcie_stats(const struct fb_box *box, void (*put)(void *arg, const char *name, uint64_t value), void *arg);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "softpcie/remote.h"
 #include "util/loop.h"
@@ -34,13 +33,17 @@ static void rx_tlp(void *arg, unsigned peer, uint16_t port, const struct pcie_tl
 
 static bool rx_message(struct fb_softpcie_remote_info *i, const uint8_t *data, size_t len)
 {
-	if (softpcie_message_get_bar4(&i->bar4, data, len) == 0)
-		return i->have_bar4 = true;
-	if (softpcie_message_get_id(&i->id, data, len) == 0)
-		return i->have_id = true;
-	if (softpcie_message_get_msix(i->vectors, data, len) == 0)
-		return i->have_msix = true;
-	return false;
+	/* Their size tells them apart. */
+	switch (len) {
+	case SOFTPCIE_MSG_BAR4_SIZE:
+		return i->have_bar4 = softpcie_message_get_bar4(&i->bar4, data, len) == 0;
+	case SOFTPCIE_MSG_ID_SIZE:
+		return i->have_id = softpcie_message_get_id(&i->id, data, len) == 0;
+	case SOFTPCIE_MSG_MSIX_SIZE:
+		return i->have_msix = softpcie_message_get_msix(i->vectors, data, len) == 0;
+	default:
+		return false;
+	}
 }
 
 static bool rx_config(struct fb_softpcie_remote *r, const uint8_t *data, size_t len)
@@ -70,12 +73,20 @@ static void rx_packet(void *arg, unsigned peer, uint16_t port, uint16_t from, co
 	r->info.heard_ns = fb_clock_ns();
 	if (r->info.have_id)
 		fb_softpcie_requester_set_id(r->requester, r->info.id);
-	before.heard_ns = r->info.heard_ns;
-	if (memcmp(&before, &r->info, sizeof(before)) && r->user && r->user->info)
+	if (r->user && r->user->info)
 		r->user->info(r->arg);
 }
 
-static const struct fb_softpcie_user sockets_user = {rx_tlp, rx_packet};
+static void seen(void *arg, bool sent, const struct pcie_tlp *tlp, enum pcie_tlp_error error, const uint8_t *bytes,
+		 size_t len)
+{
+	struct fb_softpcie_remote *r = arg;
+
+	if (r->user && r->user->seen)
+		r->user->seen(r->arg, sent, tlp, error, bytes, len);
+}
+
+static const struct fb_softpcie_user sockets_user = {rx_tlp, rx_packet, seen};
 
 /* ---- What goes ----------------------------------------------------------- */
 

@@ -41,8 +41,11 @@ struct fb_softpcie_remote_config {
 struct fb_softpcie_remote_user {
 	/* MRd and MWr of the adapter's host. Valid during the call only. */
 	void (*request)(void *arg, const struct pcie_tlp *tlp);
-	/* Something in the info changed. May be NULL. */
+	/* An answer came, and is in the info. May be NULL. */
 	void (*info)(void *arg);
+	/* As in struct fb_softpcie_user. May be NULL. */
+	void (*seen)(void *arg, bool sent, const struct pcie_tlp *tlp, enum pcie_tlp_error error, const uint8_t *bytes,
+		     size_t len);
 };
 
 /* What the adapter said, and when last. */

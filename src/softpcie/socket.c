@@ -355,6 +355,8 @@ static void deliver_tlp(struct fb_softpcie *s, const struct slot *slot, const ui
 	if (!fb_softpcie_path_rx(&s->paths[slot->peer], &header, now))
 		return;
 	error = pcie_tlp_decode(&tlp, bytes, len);
+	if (s->user->seen)
+		s->user->seen(s->arg, false, &tlp, error, bytes, len);
 	if (error) {
 		s->stats.rx_malformed++;
 		complain(s, MALFORMED, addr, port, "malformed TLP of %zu bytes dropped: %s", len, pcie_tlp_error_name(error));
@@ -544,6 +546,8 @@ int fb_softpcie_send(struct fb_softpcie *s, unsigned peer, uint16_t port, const 
 	s->sequence++;
 	softpcie_put_header(p, &(struct softpcie_header){s->sequence, 0});
 	appended(s, SOFTPCIE_HEADER + n);
+	if (s->user->seen)
+		s->user->seen(s->arg, true, tlp, PCIE_TLP_OK, p + SOFTPCIE_HEADER, n);
 	return 0;
 }
 

@@ -31,6 +31,9 @@ struct fb_softpcie_user {
 	 * size on 0x4001. May be NULL. `port` is ours, `from` the peer's.
 	 */
 	void (*packet)(void *arg, unsigned peer, uint16_t port, uint16_t from, const uint8_t *data, size_t len);
+	/* For captures: every TLP that is queued to be sent or has come, malformed ones too, as bytes. May be NULL. */
+	void (*seen)(void *arg, bool sent, const struct pcie_tlp *tlp, enum pcie_tlp_error error, const uint8_t *bytes,
+		     size_t len);
 };
 
 struct fb_softpcie_config {

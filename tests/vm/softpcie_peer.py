@@ -225,3 +225,105 @@ class Peer(End):
         """One completion with these bytes for a read of the host."""
         address, length = span(r)
         self.send(port, completion(status, length, address, r.requester, r.tag, data))
+
+
+class Adapter(End):
+    """The adapter, for farbus in the device role: the host's requests go out, requests of the device become accesses of
+    `memory` (at `base`), and what the message API and configuration access say is in the members. pump() does what has
+    come; every waiting call pumps."""
+
+    def __init__(self, t, local, remote, ns=None, bar4=0xF2000000, base=0x10000000, size=1 << 20):
+        super().__init__(t, local, remote, ns)
+        self.bar4, self.id, self.command, self.vectors = bar4, 0x0300, 6, [(0, 0)] * 16
+        self.base, self.memory = base, bytearray(size)
+        self.interrupts, self.reads, self.writes, self.next_tag = [], 0, 0, 0
+        self.lose = lambda port, tlp: False  # says what gets lost on its way to the device
+        self.answering = True
+        for port in [*range(DEVICE, DEVICE + 256), *range(HOST, HOST + 16)]:
+            self.port(port)
+        for port in (MESSAGE, CONFIG):  # asked from any port
+            with in_namespace(ns):
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind((local, port))
+            self.sockets[port] = sock
+
+    def send(self, port, tlp):
+        frame = self.frame(tlp)
+        if not self.lose(port, tlp):
+            self.port(port).send(frame)
+
+    def _service(self, port, data, peer):
+        answer = None
+        if port == MESSAGE and len(data) == 4:
+            kind = struct.unpack("<i", data)[0]
+            answer = {1: struct.pack("<Q", self.bar4), 2: struct.pack("<H", self.id),
+                      3: b"".join(struct.pack("<QI", *v) for v in self.vectors)}.get(kind)
+        elif port == CONFIG and len(data) == 6:
+            register = int.from_bytes(data[:2], "big") % 1024 * 4
+            value = {0: 0x80223776, 4: self.command}.get(register, 0)
+            answer = data[:2] + struct.pack(">I", value) + bytes(12)  # padded, as the hardware does it
+        if answer and self.answering:
+            self.sockets[port].sendto(answer, peer)
+
+    def _dma(self, port, r):
+        address, length = span(r)
+        inside = self.base <= address and address + length <= self.base + len(self.memory)
+        at = address - self.base
+        if r.write:
+            self.writes += 1
+            data = r.data[address & 3:][:length]
+            if inside:
+                self.memory[at:at + length] = data
+            else:
+                self.interrupts.append((address, struct.unpack("<I", data)[0]))
+            return
+        self.reads += 1
+        if not inside:
+            self.send(port, completion(UR, length, address, r.requester, r.tag))
+            return
+        done = 0
+        while done < length:
+            piece = min(length - done, 128 - (address + done) % 128)
+            self.send(port, completion(SC, length - done, address + done, r.requester, r.tag,
+                                       bytes(self.memory[at + done:at + done + piece])))
+            done += piece
+
+    def pump(self, timeout=0.0):
+        """What has come; completions for the host are returned."""
+        found = []
+        ports = {sock: port for port, sock in self.sockets.items()}
+        for sock in select.select(list(ports), [], [], timeout)[0]:
+            data, peer = sock.recvfrom(65535)
+            if ports[sock] in (MESSAGE, CONFIG):
+                self._service(ports[sock], data, peer)
+                continue
+            if ports[sock] == CONFIG_OLD and len(data) == 6:
+                continue  # of the older adapters; this one has the newer port
+            self.stamps.append(struct.unpack_from(">HI", data))
+            tlp = parse(data[6:])
+            if isinstance(tlp, Completion):
+                found.append(tlp)
+            else:
+                check(ports[sock] == DEVICE + tlp.tag, f"a request with tag {tlp.tag} on port {ports[sock]:#x}")
+                self._dma(ports[sock], tlp)
+        return found
+
+    def until(self, condition, what, timeout=10):
+        deadline = time.monotonic() + timeout * PATIENCE
+        while not condition():
+            check(time.monotonic() < deadline, f"not in time: {what}")
+            self.pump(0.02)
+
+    def write(self, offset, value, size=4):
+        self.send(HOST, request(True, self.bar4 + offset, value.to_bytes(size, "little"), 0, 0))
+
+    def read(self, offset, size=4, timeout=5):
+        """The register's value; None for UR."""
+        tag = self.next_tag = (self.next_tag + 1) % 16
+        self.send(HOST + tag, request(False, self.bar4 + offset, size, 0, tag))
+        deadline = time.monotonic() + timeout * PATIENCE
+        while time.monotonic() < deadline:
+            for c in self.pump(0.1):
+                check(c.tag == tag and c.requester == 0, f"a completion for tag {c.tag}")
+                return int.from_bytes(c.data, "little") if c.status == SC else None
+        raise Failure(f"no completion for the host's read at {offset:#x}")

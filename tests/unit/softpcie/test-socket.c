@@ -58,7 +58,7 @@ static void packet(void *arg, unsigned peer, uint16_t port, uint16_t from, const
 	memcpy(e->packet, data, len < sizeof(e->packet) ? len : sizeof(e->packet));
 }
 
-static const struct fb_softpcie_user user = {tlp, packet};
+static const struct fb_softpcie_user user = {.tlp = tlp, .packet = packet};
 
 static struct end *open_end(const char *local, const char *peer)
 {
