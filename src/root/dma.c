@@ -83,48 +83,6 @@ void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *req
 
 /* ---- Writes ------------------------------------------------------------------------------ */
 
-unsigned fb_dma_runs(const struct pcie_tlp *tlp, struct fb_dma_run runs[4])
-{
-	unsigned enabled, n = 0;
-
-	if (tlp->length > 2) { /* holes are legal in one or two DWs only (2.2.5) */
-		pcie_tlp_get_range(tlp, &runs[0].address, &runs[0].len);
-		runs[0].data = tlp->data + (runs[0].address & 3);
-		return runs[0].len ? 1 : 0;
-	}
-	enabled = tlp->first_be | (tlp->length == 2 ? (unsigned)tlp->last_be << 4 : 0);
-	for (unsigned i = 0; i < 8; i++) {
-		if (!(enabled & 1u << i))
-			continue;
-		if (i > 0 && (enabled & 1u << (i - 1)))
-			runs[n - 1].len++;
-		else
-			runs[n++] = (struct fb_dma_run){tlp->address + i, 1, tlp->data + i};
-	}
-	return n;
-}
-
-static int write_direct(struct fb_root_function *f, const struct fb_dma_run *run)
-{
-	uint64_t at = run->address;
-	uint32_t left = run->len;
-
-	while (left > 0) {
-		const struct fb_dma_region *r = fb_dma_map_find(&f->dma.map, at);
-		uint64_t n = r->size - (at - r->iova);
-
-		if (n > left)
-			n = left;
-		if (fb_dma_copy(r->host + (at - r->iova), run->data + (run->len - left), n) < 0) {
-			faulted(f);
-			return -EFAULT;
-		}
-		at += n;
-		left -= (uint32_t)n;
-	}
-	return 0;
-}
-
 static bool write_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
 {
 	struct fb_dma_run runs[4];
@@ -146,32 +104,15 @@ static bool write_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
 	f->count.dma_writes++;
 	for (unsigned i = 0; i < n; i++) {
 		f->count.dma_write_bytes += runs[i].len;
-		if (write_direct(f, &runs[i]) < 0)
+		if (fb_dma_map_write(&f->dma.map, runs[i].address, runs[i].data, runs[i].len) < 0) {
+			faulted(f);
 			break;
+		}
 	}
 	return true;
 }
 
 /* ---- Reads --------------------------------------------------------------------------------- */
-
-static int read_direct(struct fb_root_function *f, uint64_t at, uint8_t *to, uint32_t left)
-{
-	while (left > 0) {
-		const struct fb_dma_region *r = fb_dma_map_find(&f->dma.map, at);
-		uint64_t n = r->size - (at - r->iova);
-
-		if (n > left)
-			n = left;
-		if (fb_dma_copy(to, r->host + (at - r->iova), n) < 0) {
-			faulted(f);
-			return -EFAULT;
-		}
-		at += n;
-		to += n;
-		left -= (uint32_t)n;
-	}
-	return 0;
-}
 
 static bool read_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
 {
@@ -194,7 +135,8 @@ static bool read_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
 	lead = address & 3;
 	memset(buf, 0, 4);
 	memset(buf + ((lead + len) & ~3u), 0, 4);
-	if (read_direct(f, address, buf + lead, len) < 0) {
+	if (fb_dma_map_read(&f->dma.map, address, buf + lead, len) < 0) {
+		faulted(f);
 		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
 		return true;
 	}
@@ -206,100 +148,23 @@ static bool read_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
 
 /* ---- AtomicOps ------------------------------------------------------------------------------- */
 
-struct atomic {
-	enum pcie_tlp_type type;
-	uint8_t *at;
-	uint32_t size;
-	const uint8_t *operand; /* CAS: compare, then swap */
-	uint8_t old[16];
-};
-
-#if defined(__x86_64__)
-/* By hand: gcc and clang offer it only for a whole file built with -mcx16, or as a call into libatomic. */
-static void cas_128(struct atomic *a)
-{
-	uint64_t old[2], swap[2];
-
-	memcpy(old, a->operand, 16); /* becomes what was there if it differs */
-	memcpy(swap, a->operand + 16, 16);
-	__asm__ volatile("lock cmpxchg16b %0"
-			 : "+m"(*(unsigned __int128 *)(void *)a->at), "+a"(old[0]), "+d"(old[1])
-			 : "b"(swap[0]), "c"(swap[1])
-			 : "cc", "memory");
-	memcpy(a->old, old, 16);
-}
-enum { HAVE_CAS_128 = 1 };
-#else
-static void cas_128(struct atomic *a) { (void)a; }
-enum { HAVE_CAS_128 = 0 };
-#endif
-
-static void do_atomic_32(struct atomic *a)
-{
-	uint32_t *p = (uint32_t *)(void *)a->at, v = fb_get_le32(a->operand), old;
-
-	if (a->type == PCIE_TLP_FETCHADD) {
-		old = __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
-	} else if (a->type == PCIE_TLP_SWAP) {
-		old = __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
-	} else {
-		old = v; /* becomes what was there if it differs */
-		__atomic_compare_exchange_n(p, &old, fb_get_le32(a->operand + 4), false, __ATOMIC_SEQ_CST,
-					    __ATOMIC_SEQ_CST);
-	}
-	fb_put_le32(a->old, old);
-}
-
-static void do_atomic_64(struct atomic *a)
-{
-	uint64_t *p = (uint64_t *)(void *)a->at, v = fb_get_le64(a->operand), old;
-
-	if (a->type == PCIE_TLP_FETCHADD) {
-		old = __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
-	} else if (a->type == PCIE_TLP_SWAP) {
-		old = __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);
-	} else {
-		old = v;
-		__atomic_compare_exchange_n(p, &old, fb_get_le64(a->operand + 8), false, __ATOMIC_SEQ_CST,
-					    __ATOMIC_SEQ_CST);
-	}
-	fb_put_le64(a->old, old);
-}
-
-static void do_atomic(void *arg)
-{
-	struct atomic *a = arg;
-
-	if (a->size == 4)
-		do_atomic_32(a);
-	else if (a->size == 8)
-		do_atomic_64(a);
-	else
-		cas_128(a);
-}
-
 static bool atomic_op(struct fb_root_function *f, const struct pcie_tlp *tlp)
 {
-	struct atomic a = {.type = tlp->type, .operand = tlp->data};
-	const struct fb_dma_region *r = fb_dma_map_find(&f->dma.map, tlp->address);
+	struct fb_dma_atomic a;
 	struct pcie_tlp cpl = {0};
+	int err = fb_dma_atomic_target(&f->dma.map, tlp, &a);
 
-	a.size = tlp->type == PCIE_TLP_CAS ? tlp->length * 2u : tlp->length * 4u;
-	if (!r || (r->flags & 3) != 3 || !fb_in_range(tlp->address - r->iova, a.size, r->size)) {
-		fb_dma_refused(f, tlp, r ? -EACCES : -EFAULT);
-		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
-		return true;
-	}
-	a.at = r->host ? r->host + (tlp->address - r->iova) : NULL;
-	/* There is no message for it, and no atomic access to memory that is mapped askew. */
-	if (!a.at || ((uintptr_t)a.at & (a.size - 1)) || (a.size == 16 && !HAVE_CAS_128)) {
-		f->count.unsupported++;
+	if (err < 0) {
+		if (err == -ENOTSUP)
+			f->count.unsupported++;
+		else
+			fb_dma_refused(f, tlp, err);
 		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
 		return true;
 	}
 	if (fb_dma_writes_in_flight(f)) /* it must not overtake them; drain() looks again when they have landed */
 		return fb_dma_enqueue(f, tlp);
-	if (fb_dma_guarded(do_atomic, &a) < 0) {
+	if (fb_dma_atomic_run(&a) < 0) {
 		faulted(f);
 		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
 		return true;

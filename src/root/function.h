@@ -18,6 +18,7 @@
 
 #include "port/carrier.h"
 #include "root/config.h"
+#include "root/dma_access.h"
 #include "root/dma_map.h"
 #include "root/requester.h"
 #include "root/root.h"
@@ -254,13 +255,6 @@ void fb_reset_answer(struct fb_root_function *f);
 
 /* dma.c */
 bool fb_dma_tlp(struct fb_root_function *f, const struct pcie_tlp *tlp);
-struct fb_dma_run {
-	uint64_t address;
-	uint32_t len;
-	const uint8_t *data;
-};
-/* The stretches of enabled bytes of a write: at most 4. */
-unsigned fb_dma_runs(const struct pcie_tlp *tlp, struct fb_dma_run runs[4]);
 void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *request, const uint8_t *data,
 			  uint32_t len);
 void fb_dma_complete_error(struct fb_root_function *f, const struct pcie_tlp *request, enum pcie_cpl_status status);
