@@ -458,6 +458,18 @@ int fb_loop_once(struct fb_loop *loop, uint64_t deadline_ns)
 	return 0;
 }
 
+int fb_loop_fd(const struct fb_loop *loop)
+{
+	return loop->epoll_fd;
+}
+
+uint64_t fb_loop_deadline(const struct fb_loop *loop)
+{
+	if (loop->flushes)
+		return 0;
+	return loop->n_timers ? loop->heap[1]->deadline_ns : FB_NEVER;
+}
+
 int fb_loop_run(struct fb_loop *loop)
 {
 	int err = 0;

@@ -72,6 +72,12 @@ void fb_loop_free(struct fb_loop *loop);
 int fb_loop_run(struct fb_loop *loop);
 /* One round, waiting at most until `deadline_ns` (0: do not wait). For tests and embedders. */
 int fb_loop_once(struct fb_loop *loop, uint64_t deadline_ns);
+/*
+ * For embedders with a loop of their own: a descriptor that is readable when a
+ * watched one is ready, and when at the latest fb_loop_once() is wanted (0: now).
+ */
+int fb_loop_fd(const struct fb_loop *loop);
+uint64_t fb_loop_deadline(const struct fb_loop *loop);
 /* The only call allowed from another thread or a signal handler. */
 void fb_loop_stop(struct fb_loop *loop);
 
