@@ -18,8 +18,8 @@
 #define EMBEDDED "loopback:embedded" /* address of the box in our own process */
 
 struct root_options {
-	struct cli_list connect, slots, only, devices, softpcie;
-	char *socket_dir, *qmp;
+	struct cli_list connect, slots, only, devices, softpcie, allow_dma;
+	char *socket_dir, *qmp, *dma_listen;
 	uint64_t answer_ns, scan_ns, stop_ns;
 	unsigned msix;
 };
@@ -52,6 +52,12 @@ static const struct cli_option root_table[] = {
 	{.value = {"msix", FB_OPTION_CHOICE, M(msix), 0, 0, msix_words, .help =
 		"does the guest see MSI-X? auto: not with --qmp,\nas QEMU aborts when such a function is unplugged"},
 	 .argument = "auto|on|off", .shown = "auto"},
+	{.value = {"dma-listen", FB_OPTION_STRING, M(dma_listen), 1, 90, .help =
+		"serve remote requesters (farbus dma) there:\nudp:ADDR:PORT; with --allow-dma"},
+	 .argument = "ADDRESS"},
+	{.value = {"allow-dma", FB_OPTION_STRING, M(allow_dma), .help =
+		"open memory of VMs to them: all or START+SIZE,\nthen ,peer=ADDR[/BITS] ,function=ID ,ro; repeats"},
+	 .kind = CLI_LIST, .argument = "RULE", .shown = "nothing is open"},
 	{.value = {"answer-time", FB_OPTION_DURATION, M(answer_ns), 1000000, 3600000000000, .help =
 		"a guest's read without answer gives all ones after\nthis; must stay under QEMU's x-msg-timeout (5s)"},
 	 .argument = "TIME", .shown = "2s"},
@@ -279,6 +285,7 @@ static int serve(void *program, const struct daemon_options *common)
 	struct fb_root_config config = {
 		.socket_dir = o->socket_dir, .only = (const char *const *)o->only.items, .qmp = o->qmp,
 		.slots = (const char *const *)o->slots.items, .msix = (enum fb_root_msix)o->msix,
+		.dma_listen = o->dma_listen, .allow_dma = (const char *const *)o->allow_dma.items,
 		.answer_ns = o->answer_ns, .poll_ns = o->scan_ns, .started = started, .arg = p};
 	int status = EXIT_FAILED;
 
@@ -327,6 +334,11 @@ static int check(const void *program)
 		fb_error("root", "--socket-dir %s: %s", o->socket_dir, strerror(errno));
 	else if (o->qmp && !o->slots.n)
 		fb_error("root", "--qmp needs --slot: the IDs of QEMU's ports to plug into");
+	else if (o->dma_listen && !o->allow_dma.n)
+		fb_error("root", "--dma-listen needs --allow-dma: whom is what memory open to? For example "
+				 "--allow-dma all,peer=192.0.2.7,ro");
+	else if (!o->dma_listen && o->allow_dma.n)
+		fb_error("root", "--allow-dma needs --dma-listen: the address where requesters come");
 	else if (!o->qmp && o->slots.n)
 		fb_error("root", "--slot needs --qmp: the socket through which QEMU is told to plug");
 	else

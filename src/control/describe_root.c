@@ -126,6 +126,55 @@ static json_t *describe_counters(const struct fb_root_counters *c)
 	return o;
 }
 
+static json_t *describe_remote_counters(const struct fb_root_remote_counters *c)
+{
+	json_t *o = json_object();
+
+	PUT(o, c, reads);
+	PUT(o, c, read_bytes);
+	PUT(o, c, writes);
+	PUT(o, c, write_bytes);
+	PUT(o, c, atomics);
+	PUT(o, c, messages);
+	PUT(o, c, denied);
+	PUT(o, c, unmapped);
+	PUT(o, c, forbidden);
+	PUT(o, c, stray);
+	PUT(o, c, unsupported);
+	PUT(o, c, faults);
+	return o;
+}
+
+static json_t *describe_remote(struct fb_root *root)
+{
+	json_t *o, *requesters = json_array();
+	struct fb_root_remote_session_info s;
+	struct fb_root_remote_info r;
+
+	fb_root_remote_info(root, &r);
+	if (!r.used) {
+		json_decref(requesters);
+		return json_null();
+	}
+	o = json_object();
+	put_text(o, "listen", r.listen);
+	PUT(o, &r, rules);
+	PUT(o, &r, sessions);
+	PUT(o, &r, sessions_total);
+	PUT(o, &r, refused);
+	json_object_set_new(o, "counters", describe_remote_counters(&r.count));
+	for (unsigned i = 0; fb_root_remote_session_info(root, i, &s) == 0; i++) {
+		json_t *requester = json_object();
+
+		put_text(requester, "function", s.function);
+		json_object_set_new(requester, "counters", describe_remote_counters(&s.count));
+		json_object_set_new(requester, "port", fb_describe_port(&s.port));
+		json_array_append_new(requesters, requester);
+	}
+	json_object_set_new(o, "requesters", requesters);
+	return o;
+}
+
 static json_t *stats_function(struct fb_root *root, unsigned index, const struct fb_root_function_info *f)
 {
 	json_t *o = json_object();
@@ -162,6 +211,7 @@ json_t *fb_describe_root_stats(struct fb_root *root, const json_t *only)
 	}
 	fb_root_qmp_info(root, &q);
 	json_object_set_new(o, "functions", functions);
+	json_object_set_new(o, "remote", describe_remote(root));
 	json_object_set_new(o, "boxes", boxes);
 	json_object_set_new(o, "qmp", describe_qmp(&q));
 	return o;

@@ -14,6 +14,7 @@ static const char *const reason_names[] = {
 	"none", "closed by its user", "nothing heard for the hold time", "no protocol version in common",
 	"no such function", "function in use", "other group", "session unknown to the peer", "protocol broken",
 	"superseded", "function removed", "overflow", "no answer",
+	"not allowed",
 };
 _Static_assert(sizeof(reason_names) / sizeof(reason_names[0]) == FB_LINK_REASONS, "a name for each reason");
 

@@ -62,6 +62,7 @@ enum fb_link_reason {
 	FB_LINK_R_REMOVED = 10,     /* the function is being taken away */
 	FB_LINK_R_OVERFLOW = 11,    /* more was queued than memory is meant for */
 	FB_LINK_R_NO_ANSWER = 12,   /* connecting: no answer within the connect time */
+	FB_LINK_R_DENIED = 13,      /* not open to this peer */
 	FB_LINK_REASONS
 };
 

@@ -98,6 +98,7 @@ static void put_slot(struct fb_root_function *f, struct fb_dma_slot *s)
 	}
 	s->used = false;
 	f->dma.n_used--;
+	f->dma.n_foreign -= s->done != NULL;
 }
 
 static uint8_t *put_request(struct fb_root_function *f, const struct fb_dma_slot *s, uint16_t command, uint32_t data)
@@ -176,6 +177,41 @@ bool fb_dma_message_read(struct fb_root_function *f, const struct pcie_tlp *tlp)
 	return false;
 }
 
+bool fb_dma_message_room(const struct fb_root_function *f, unsigned n, unsigned most)
+{
+	return can_send(f) && f->dma.n_foreign + n <= most && !f->dma.waiting;
+}
+
+int fb_dma_message_start(struct fb_root_function *f, uint64_t address, uint32_t len, const uint8_t *data,
+			 fb_dma_message_done *done, void *arg)
+{
+	struct fb_dma_slot *s = get_slot(f);
+	uint8_t *p;
+
+	if (!s)
+		return -ENOTCONN;
+	s->address = address;
+	s->len = len;
+	s->write = data != NULL; /* not in the list of the function's writes: nothing of the function waits for it */
+	s->done = done;
+	s->done_arg = arg;
+	f->dma.n_foreign++;
+	p = put_request(f, s, data ? VFIO_USER_DMA_WRITE : VFIO_USER_DMA_READ, data ? len : 0);
+	if (!p) {
+		put_slot(f, s);
+		return -ENOTCONN;
+	}
+	if (data)
+		memcpy(p, data, len);
+	return 0;
+}
+
+static void tell_room(struct fb_root_function *f)
+{
+	if (f->env->message_room)
+		f->env->message_room(f->env->arg, f);
+}
+
 /* What waits goes on as far as there are slots. */
 static void drain(struct fb_root_function *f)
 {
@@ -203,6 +239,7 @@ static void drain(struct fb_root_function *f)
 static void after_reply(struct fb_root_function *f, bool write)
 {
 	drain(f);
+	tell_room(f);
 	if (!write)
 		return;
 	fb_irq_writes_done(f);
@@ -232,6 +269,7 @@ static int probe_reply(struct fb_root_function *f, const struct fb_vu_message *m
 	f->dma.layout = old ? FB_DMA_LAYOUT_OLD : FB_DMA_LAYOUT_SPEC;
 	fb_debug(f->name, "the client's DMA messages have the %s layout", old ? "old (QEMU 10.1, 10.2)" : "protocol's");
 	drain(f);
+	tell_room(f);
 	return 0;
 }
 
@@ -287,6 +325,24 @@ static void complete_read(struct fb_root_function *f, struct fb_dma_slot *s, con
 	fb_dma_complete_read(f, &s->request, buf, s->len);
 }
 
+static void foreign_reply(struct fb_root_function *f, struct fb_dma_slot *s, const struct fb_vu_message *msg)
+{
+	fb_dma_message_done *done = s->done;
+	const uint8_t *data = NULL;
+	void *arg = s->done_arg;
+	int status = msg->flags & VFIO_USER_ERROR ? -EFAULT : 0;
+
+	if (!status && !s->write) {
+		data = read_data(f, s, msg);
+		if (!data) {
+			bad_reply(f, msg, "not what was asked for");
+			status = -EFAULT;
+		}
+	}
+	put_slot(f, s);
+	done(arg, status, data);
+}
+
 int fb_dma_reply(struct fb_root_function *f, const struct fb_vu_message *msg)
 {
 	struct fb_dma_slot *s;
@@ -300,6 +356,11 @@ int fb_dma_reply(struct fb_root_function *f, const struct fb_vu_message *msg)
 		return 0;
 	}
 	s = &f->dma.slots[msg->id];
+	if (s->done) {
+		foreign_reply(f, s, msg);
+		after_reply(f, false);
+		return 0;
+	}
 	write = s->write;
 	if (!write) {
 		complete_read(f, s, msg);
@@ -343,12 +404,18 @@ void fb_dma_client_gone(struct fb_root_function *f)
 	for (unsigned i = 0; i < FB_DMA_SLOTS; i++) {
 		struct fb_dma_slot *s = &f->dma.slots[i];
 
+		fb_dma_message_done *done = s->done;
+		void *arg = s->done_arg;
+
 		if (!s->used)
 			continue;
 		if (s->last)
 			give_credit(f, s->credit, s->session);
 		put_slot(f, s);
+		if (done)
+			done(arg, -ENODEV, NULL);
 	}
 	f->dma.layout = FB_DMA_LAYOUT_UNKNOWN;
 	fb_dma_map_clear(&f->dma.map);
+	tell_room(f);
 }

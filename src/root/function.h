@@ -41,6 +41,8 @@ struct fb_function_env {
 	void *arg;
 	/* Starts a session; up() or down() follows. 0 or -errno, logged. */
 	int (*connect)(void *arg, struct fb_root_function *f, const struct fb_port_user *user, struct fb_port **out);
+	/* NULL, or: fb_dma_message_room() may say yes again, or the client is gone. */
+	void (*message_room)(void *arg, struct fb_root_function *f);
 	/* The state has changed. */
 	void (*changed)(void *arg, struct fb_root_function *f, enum fb_root_function_state old);
 };
@@ -69,6 +71,9 @@ struct fb_vm_access {
 
 enum { FB_DMA_SLOTS = 256 };
 
+/* The end of a message on another's behalf. -EFAULT: refused; -ENODEV: the client is gone. `data`: of a read that worked. */
+typedef void fb_dma_message_done(void *arg, int status, const uint8_t *data);
+
 struct fb_dma_slot {
 	bool used, write, stale; /* stale: from before a reset: its reply is for nobody */
 	uint64_t address;
@@ -76,6 +81,8 @@ struct fb_dma_slot {
 	struct pcie_tlp request; /* reads; without data */
 	struct fb_port_credit credit;
 	bool last; /* its reply gives the credit back */
+	fb_dma_message_done *done; /* not the function's own: a remote requester's (remote.c) */
+	void *done_arg;
 	unsigned session;
 	uint64_t seq;
 	struct fb_dma_slot *next, **link; /* writes in flight, oldest first */
@@ -94,7 +101,7 @@ struct fb_dma {
 	struct fb_dma_map map;
 	enum fb_dma_layout layout;
 	struct fb_dma_slot slots[FB_DMA_SLOTS];
-	unsigned n_used;
+	unsigned n_used, n_foreign; /* n_foreign: of these, remote requesters' */
 	struct fb_dma_slot *oldest, **newest; /* writes in flight */
 	uint64_t write_seq;                   /* of the last write sent by message */
 	struct fb_dma_waiting *waiting, **waiting_tail;
@@ -272,6 +279,11 @@ bool fb_dma_message_read(struct fb_root_function *f, const struct pcie_tlp *tlp)
 void fb_dma_probe(struct fb_root_function *f);
 int fb_dma_reply(struct fb_root_function *f, const struct fb_vu_message *msg);
 static inline bool fb_dma_writes_in_flight(const struct fb_root_function *f) { return f->dma.oldest != NULL; }
+/* For remote requesters: may n more messages be sent, of at most `most` that are not the function's own? */
+bool fb_dma_message_room(const struct fb_root_function *f, unsigned n, unsigned most);
+/* Sends one; `data` NULL: a read. 0: done() follows, never from inside; -ENOTCONN: the client is being cut off. */
+int fb_dma_message_start(struct fb_root_function *f, uint64_t address, uint32_t len, const uint8_t *data,
+			 fb_dma_message_done *done, void *arg);
 /* The function was reset: what is in flight is for nobody. */
 void fb_dma_forget(struct fb_root_function *f);
 /* The client is gone: and so are the map and the messages. */

@@ -5,6 +5,7 @@
 
 #include "root/function.h"
 #include "root/qmp.h"
+#include "root/remote.h"
 #include "root/root.h"
 
 enum { FB_ROOT_MAX_FUNCTIONS = 4096, FB_ROOT_MAX_SLOTS = 256 };
@@ -68,6 +69,7 @@ struct fb_root {
 	unsigned n_functions;
 	bool only_checked;
 
+	struct fb_remote *remote; /* NULL: no remote requesters */
 	struct fb_hotplug plug;
 	struct fb_root_op *ops;
 

@@ -108,6 +108,7 @@ static void remove_function(struct fb_root *root, struct fb_root_function *f)
 		break;
 	}
 	root->n_functions--;
+	fb_remote_forget(root->remote, f);
 	fb_hotplug_forget(root, f);
 	fb_function_free(f);
 }
@@ -118,6 +119,34 @@ static int env_connect(void *arg, struct fb_root_function *f, const struct fb_po
 
 	(void)arg;
 	return fb_port_connect(out, box->carrier, box->address, f->id, user, f);
+}
+
+static void env_message_room(void *arg, struct fb_root_function *f)
+{
+	struct fb_root *root = arg;
+
+	fb_remote_kick(root->remote, f);
+}
+
+/* For remote requesters. "*" is the function that is in use, if there is only one. */
+static struct fb_root_function *find_for_remote(void *arg, const char *name, const char **why)
+{
+	struct fb_root *root = arg;
+	struct fb_root_function *found = NULL;
+
+	if (strcmp(name, "*") != 0)
+		return find(root, name);
+	for (struct fb_root_function *f = root->functions; f; f = f->next) {
+		if (!f->negotiated)
+			continue;
+		if (found) {
+			*why = "several functions are in use: name one";
+			return NULL;
+		}
+		found = f;
+	}
+	*why = "no function is in use";
+	return found;
 }
 
 static void poll_soon(struct fb_root_box *box)
@@ -410,6 +439,19 @@ static int open_boxes(struct fb_root *root, const char *const *peers)
 	return 0;
 }
 
+static int open_remote(struct fb_root *root, const struct fb_root_config *config)
+{
+	const struct fb_remote_config remote = {
+		.listen = config->dma_listen,
+		.allow = config->allow_dma,
+		.carrier = root->carrier,
+		.find = find_for_remote,
+		.arg = root,
+	};
+
+	return config->dma_listen ? fb_remote_new(&root->remote, root->loop, &remote) : 0;
+}
+
 int fb_root_new(struct fb_root **out, struct fb_loop *loop, const struct fb_root_config *config)
 {
 	struct fb_root *root = calloc(1, sizeof(*root));
@@ -442,6 +484,7 @@ int fb_root_new(struct fb_root **out, struct fb_loop *loop, const struct fb_root
 		.hide_msix = config->msix == FB_ROOT_MSIX_HIDE || (config->msix == FB_ROOT_MSIX_AUTO && config->qmp),
 		.arg = root,
 		.connect = env_connect,
+		.message_room = env_message_room,
 		.changed = env_changed,
 	};
 	err = clean_dir(root->socket_dir);
@@ -451,6 +494,9 @@ int fb_root_new(struct fb_root **out, struct fb_loop *loop, const struct fb_root
 	if (err < 0)
 		goto free_root;
 	err = fb_hotplug_init(root, config);
+	if (err < 0)
+		goto free_root;
+	err = open_remote(root, config);
 	if (err < 0)
 		goto free_root;
 	err = open_boxes(root, config->peers);
@@ -509,6 +555,8 @@ void fb_root_free(struct fb_root *root)
 	fb_timer_cancel(&root->stop_timer);
 	fb_flush_cancel(&root->started_flush);
 	fb_hotplug_free(root);
+	fb_remote_free(root->remote);
+	root->remote = NULL;
 	while (root->functions) {
 		struct fb_root_function *f = root->functions;
 

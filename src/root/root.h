@@ -37,6 +37,8 @@ struct fb_root_config {
 	const char *qmp;          /* path of QEMU's QMP socket, or NULL: the operator attaches */
 	const char *const *slots; /* bus names in QEMU ("slot0"), NULL-terminated; needed with qmp */
 	enum fb_root_msix msix;
+	const char *dma_listen; /* NULL: no remote requesters; else where they are served (remote.h) */
+	const char *const *allow_dma; /* what is open to them, NULL-terminated: remote_rules.h */
 	uint64_t answer_ns; /* 0: 2 s. A read without completion gets all ones after this */
 	uint64_t poll_ns;   /* 0: 1 s. How often a box's directory is read */
 	/*
@@ -173,6 +175,33 @@ struct fb_root_box_info {
 };
 unsigned fb_root_boxes(const struct fb_root *root);
 int fb_root_box_info(const struct fb_root *root, unsigned index, struct fb_root_box_info *info);
+
+/* Remote requesters (docs/remote-memory.md). All members of the counters are uint64_t. */
+struct fb_root_remote_counters {
+	uint64_t reads, read_bytes, writes, write_bytes, atomics; /* carried out; bytes */
+	uint64_t messages;    /* of these by DMA_READ and DMA_WRITE to the client */
+	uint64_t denied;      /* outside what --allow-dma opens to the peer */
+	uint64_t unmapped;    /* outside the VM's memory */
+	uint64_t forbidden;   /* not readable or not writable there */
+	uint64_t stray;       /* after the VM of the session was gone */
+	uint64_t unsupported; /* TLPs that are not served */
+	uint64_t faults;      /* the client's memory file was too short */
+};
+struct fb_root_remote_info {
+	bool used;
+	char listen[96];
+	unsigned rules, sessions; /* sessions: now */
+	uint64_t sessions_total, refused; /* refused: at their hello */
+	struct fb_root_remote_counters count; /* of all sessions, past ones included */
+};
+void fb_root_remote_info(const struct fb_root *root, struct fb_root_remote_info *info);
+struct fb_root_remote_session_info {
+	char function[FB_LINK_NAME_MAX];
+	struct fb_root_remote_counters count;
+	struct fb_port_stats port;
+};
+/* 0 or -ENOENT. */
+int fb_root_remote_session_info(const struct fb_root *root, unsigned index, struct fb_root_remote_session_info *info);
 
 struct fb_root_qmp_info {
 	bool used, connected;

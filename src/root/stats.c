@@ -130,3 +130,13 @@ void fb_root_qmp_info(const struct fb_root *root, struct fb_root_qmp_info *info)
 	info->events = fb_qmp_stats(h->qmp)->events;
 	info->reconnects = fb_qmp_stats(h->qmp)->reconnects;
 }
+
+void fb_root_remote_info(const struct fb_root *root, struct fb_root_remote_info *info)
+{
+	fb_remote_info(root->remote, info);
+}
+
+int fb_root_remote_session_info(const struct fb_root *root, unsigned index, struct fb_root_remote_session_info *info)
+{
+	return fb_remote_session_info(root->remote, index, info);
+}
