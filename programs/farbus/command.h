@@ -18,5 +18,6 @@ int cmd_unplug(int argc, char **argv);
 int cmd_devices(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
 int cmd_decode(int argc, char **argv);
+int cmd_dma(int argc, char **argv);
 
 #endif

@@ -19,6 +19,7 @@ static const struct {
 	{"decode", "print the TLPs of a capture file, or one given in hexadecimal", cmd_decode},
 	{"plug", "hot-plug a function into the virtual machine", cmd_plug},
 	{"unplug", "take a function out of the virtual machine", cmd_unplug},
+	{"dma", "read and write the memory of another host", cmd_dma},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
