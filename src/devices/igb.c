@@ -29,6 +29,8 @@ enum {
 	CTRL_DEFAULT = IGB_CTRL_FD | 0x40 | 0x100000, /* SLU, ADVD3WUC */
 	VET_DEFAULT = 0x81008100,
 };
+#define RETRY_NS 1000000u        /* when the runtime has no room */
+#define RETRY_SLOW_NS 100000000u /* when bus mastering is off: a reset usually follows */
 
 /* ---- The run at the end of a round ------------------------------------------------------- */
 
@@ -55,6 +57,21 @@ static void run(struct fb_device *dev, struct fb_device_batch *batch)
 		n->idle_wanted = false;
 		fb_device_idle(dev);
 	}
+}
+
+void igb_retry(struct igb *n, int err)
+{
+	n->dma_errors++;
+	fb_device_timer_set(n->dev, &n->retry_timer,
+			    fb_device_now(n->dev) + (err == -ENOMEM || err == -EAGAIN ? RETRY_NS : RETRY_SLOW_NS));
+}
+
+static void retry_due(struct fb_device *dev, struct fb_device_timer *timer)
+{
+	struct igb *n = fb_device_state(dev);
+
+	igb_rx_kick(n);
+	igb_tx_kick(n);
 }
 
 static void irq_due(struct fb_device *dev, struct fb_device_timer *timer)
@@ -265,6 +282,7 @@ static void reset_registers(struct igb *n)
 	IGB_REG(n, IGB_RA + 4) = (uint32_t)n->mac[4] | (uint32_t)n->mac[5] << 8 | IGB_RAH_AV;
 	memset(n->stat, 0, sizeof(n->stat));
 	n->time_base = n->time_set = n->tx_stamp = n->rx_stamp = 0;
+	fb_device_timer_cancel(n->dev, &n->retry_timer);
 	igb_irq_reset(n);
 	igb_ring_reset(n);
 	igb_rx_kick(n);
@@ -396,7 +414,6 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 	struct igb *n = fb_device_state(dev);
 
 	n->io_addr = 0;
-	n->link = false; /* no change to be told of */
 	reset_registers(n);
 	igb_phy_reset(n);
 	IGB_REG(n, IGB_STATUS) &= ~IGB_STATUS_PHYRA;
@@ -411,6 +428,7 @@ static int model_realize(struct fb_device *dev)
 	n->dev = dev;
 	n->batch.run = run;
 	n->irq_timer.due = irq_due;
+	n->retry_timer.due = retry_due;
 	if (igb_mac_parse(n, n->opt.mac, n->mac)) {
 		fb_device_error(dev, "mac=%s: six bytes as in 52:54:00:12:34:56, not a multicast address and not all zero",
 				n->opt.mac);

@@ -309,7 +309,7 @@ struct igb {
 	uint8_t scratch[IGB_FRAME_MAX + 64]; /* a segment on its way to the backend */
 
 	struct fb_device_batch batch;
-	struct fb_device_timer irq_timer;
+	struct fb_device_timer irq_timer, retry_timer;
 
 	uint64_t rx_frames, rx_bytes, rx_filtered, rx_dropped, rx_cut, tx_frames, tx_bytes, tx_cut, tx_errors, tx_offloaded,
 		irqs, descs_read, descs_written, dma_errors, unknown_writes, rx_holds, resets;
@@ -318,6 +318,7 @@ struct igb {
 #define IGB_REG(n, offset) ((n)->regs[(offset) / 4])
 
 void igb_kick(struct igb *n); /* a run at the end of this round */
+void igb_retry(struct igb *n, int err); /* DMA was not accepted: everything is looked at again after a while */
 
 /* Receive and transmit queue registers; offset is enum igb_queue_reg. */
 uint32_t igb_rx_queue_read(struct igb_rx_queue *q, uint32_t offset);

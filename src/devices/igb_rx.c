@@ -92,7 +92,7 @@ static void fetch_more(struct igb_rx_queue *q)
 	err = fb_dma_read(q->r.n->dev, igb_ring_addr(&q->r, q->r.fetch), q->cache + slot * IGB_DESC, count * IGB_DESC,
 			  fetched, q);
 	if (err) {
-		q->r.n->dma_errors++;
+		igb_retry(q->r.n, err);
 		return;
 	}
 	q->r.fetching = true;
@@ -526,5 +526,6 @@ void igb_rx_run(struct igb *n)
 void igb_rx_kick(struct igb *n)
 {
 	n->rx_wanted = true;
+	n->tx_wanted |= n->tx_held; /* loopback: a packet may wait for descriptors here */
 	igb_kick(n);
 }

@@ -71,7 +71,7 @@ static void fetch_more(struct igb_tx_queue *q)
 	q->r.fetch_gen = q->r.gen;
 	err = fb_dma_read(q->r.n->dev, igb_ring_addr(&q->r, q->r.fetch), q->descs, q->r.fetch_n * IGB_DESC, fetched, q);
 	if (err) {
-		q->r.n->dma_errors++;
+		igb_retry(q->r.n, err);
 		return;
 	}
 	q->r.fetching = true;

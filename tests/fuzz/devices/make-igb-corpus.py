@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes corpus-igb/: scripts for fuzz-igb.c that reach each way of a packet, as starting points."""
+import os
+import struct
+
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'corpus-igb')
+
+DEXT, DATA, CONTEXT, EOP, RS, TSE, VLE = 1 << 29, 3 << 20, 2 << 20, 1 << 24, 1 << 27, 1 << 31, 1 << 30
+IXSM, TXSM = 1 << 8, 1 << 9
+IPV4, TCP, SCTP = 1 << 10, 1 << 11, 2 << 11
+
+
+def rounds(n=7):
+    return bytes([9, n])
+
+
+def setup(what):
+    return bytes([3, what])
+
+
+def reg(offset, value):
+    return bytes([0]) + struct.pack('<HI', offset, value)
+
+
+def mem(addr, data):
+    return bytes([2]) + struct.pack('<HB', addr >> 3, len(data)) + data
+
+
+def tx(q, addr, cmd, olinfo=0):
+    return bytes([5, q]) + struct.pack('<HII', addr, cmd, olinfo)
+
+
+def context(q, lens, tucmd, mss_l4len=0):
+    return bytes([5, q]) + struct.pack('<HII', lens & 0xffff, tucmd | DEXT | CONTEXT, mss_l4len)
+
+
+def rx(q, addr):
+    return bytes([7, q]) + struct.pack('<H', addr)
+
+
+def arrive(length, data=b''):
+    return bytes([10]) + struct.pack('<HB', length, len(data)) + data
+
+
+def ip_frame(proto, length):
+    ip = struct.pack('>BBHHHBBH4s4s', 0x45, 0, length - 14, 7, 0, 64, proto, 0, b'\x0a\0\0\1', b'\x0a\0\0\2')
+    l4 = struct.pack('>HHIIBBHHH', 1000, 2000, 1, 1, 0x50, 0x18, 100, 0, 0) if proto == 6 else \
+        struct.pack('>HHHH', 1000, 2000, length - 34, 0)
+    return b'\xff' * 6 + b'\x02\xfb\0\0\0\2' + b'\x08\0' + ip + l4
+
+
+def give(q, n):
+    return b''.join(rx(q, 0x1000 * i) for i in range(n))
+
+
+RECEIVE = setup(0x90) + give(0, 7)
+HEAD = mem(0x20000, ip_frame(6, 3054))
+FRAMES = arrive(60, ip_frame(17, 60)) + arrive(1500, ip_frame(6, 1500)) + arrive(9000, ip_frame(17, 9000))
+VNET = bytes([1, 1, 54, 0, 0xa8, 5, 34, 0, 16, 0])
+
+SCRIPTS = {
+    'receive': RECEIVE + FRAMES + rounds(),
+    'receive-legacy': setup(0x80) + give(0, 7) + FRAMES + rounds(),
+    'receive-split': setup(0xa8) + give(0, 7) + FRAMES + rounds() + setup(0xb8) + give(0, 7) + FRAMES + rounds(),
+    'receive-held': setup(0x90) + FRAMES + rounds() + give(0, 3) + rounds() + reg(0x100, 0) + rounds(),
+    'receive-drop': setup(0x98) + FRAMES + rounds() + give(0, 7),
+    'rss': b''.join(setup(0x90 | q) + give(q, 5) for q in range(4)) + reg(0x5818, 0xffff0002) + reg(0x5c80, 0xda565a6d) +
+           reg(0x5c00, 0x03020100) + FRAMES + rounds(),
+    'msix': RECEIVE + reg(0x1514, 0x40000011) + reg(0x1700, 0x8281) + reg(0x1740, 0x8000) + reg(0x1524, 7) +
+            reg(0x152c, 7) + reg(0x1530, 7) + reg(0x1684, 400) + FRAMES + rounds() + bytes([12, 1]) + rounds(),
+    'transmit': setup(4) + tx(0, 0, 100 | DEXT | DATA | EOP | RS) + rounds() + tx(0, 0, 30 | DEXT | DATA) +
+                tx(0, 0, 60 | DEXT | DATA | EOP | RS) + rounds(),
+    'transmit-legacy': setup(4) + tx(0, 0, 100 | 40 << 16 | EOP | RS | 1 << 26, 34 << 8) + rounds(),
+    'checksums': HEAD + setup(4) + context(0, 14 << 9 | 20, IPV4 | TCP) +
+                 tx(0, 0, 1000 | DEXT | DATA | EOP | RS | VLE, IXSM | TXSM) + context(0, 14 << 9 | 20, IPV4 | SCTP) +
+                 tx(0, 0, 1000 | DEXT | DATA | EOP | RS, TXSM) + rounds(),
+    'tso': HEAD + setup(4) + context(0, 14 << 9 | 20, IPV4 | TCP, 1000 << 16 | 20 << 8) +
+           tx(0, 0, 3054 | DEXT | DATA | EOP | RS | TSE, IXSM | TXSM) + rounds(),
+    'uso': HEAD + setup(4) + context(0, 14 << 9 | 20, IPV4, 500 << 16 | 8 << 8) +
+           tx(0, 0, 3054 | DEXT | DATA | EOP | RS | TSE, IXSM | TXSM) + rounds(),
+    'loopback': HEAD + RECEIVE + setup(4) + bytes([15, 0x41]) + context(0, 14 << 9 | 20, IPV4 | TCP, 200 << 16 | 20 << 8) +
+                tx(0, 0, 3054 | DEXT | DATA | EOP | RS | TSE, IXSM | TXSM) + rounds() + give(0, 7) + rounds(),
+    'resets': RECEIVE + setup(4) + tx(0, 0, 100 | DEXT | DATA | EOP | RS) + reg(0, 1 << 26) + rounds() + RECEIVE +
+              bytes([11, 1]) + rounds(2),
+    'faults': bytes([13, 3]) + RECEIVE + rounds() + bytes([13, 7]) + setup(4) + tx(0, 0xffff, 100 | DEXT | DATA | EOP | RS) +
+              rounds() + bytes([14, 0x34]) + FRAMES + rounds(),
+    'phy': reg(0x20, 0x08200000) + reg(0x20, 0x043f11b1) + reg(0x20, 0x08310000) + bytes([15, 0x80, 1, 0x20, 0]),
+    'time': reg(0xb608, 0x01800000) + reg(0xb614, 0x10) + reg(0xb620, 0x1a) + bytes([1, 0x00, 0xb6]) + setup(4) +
+            tx(0, 0, 100 | DEXT | DATA | EOP | 1 << 19),
+    'ring-nonsense': setup(0) + reg(0xc008, 0) + reg(0xc018, 5) + reg(0xe008, 0xfffff) + reg(0xe018, 0xffff) + rounds(),
+}
+
+os.makedirs(OUT, exist_ok=True)
+for name, script in SCRIPTS.items():
+    with open(os.path.join(OUT, name), 'wb') as file:
+        file.write(b'\0' + script)
+with open(os.path.join(OUT, 'vnet-gso'), 'wb') as file:
+    file.write(b'\1' + RECEIVE + arrive(5000, VNET + ip_frame(6, 4990)) + rounds() + arrive(500, VNET[:1] + b'\0' + VNET[2:]
+               + ip_frame(6, 490)) + rounds())
