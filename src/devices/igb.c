@@ -28,6 +28,11 @@ enum {
 	IO_DATA = 4,
 	CTRL_DEFAULT = IGB_CTRL_FD | 0x40 | 0x100000, /* SLU, ADVD3WUC */
 	VET_DEFAULT = 0x81008100,
+	/*
+	 * A completion timeout is set already: else Linux makes it 16 ms, which a busy network or machine outlasts. The
+	 * runtime's own holds (option completion-timeout).
+	 */
+	GCR_DEFAULT = 0xf000,
 };
 #define RETRY_NS 1000000u        /* when the runtime has no room */
 #define RETRY_SLOW_NS 100000000u /* when bus mastering is off: a reset usually follows */
@@ -145,7 +150,7 @@ static const struct stored {
 	{0x5a80, 17, 0xffffffff, 0},                /* IMIR, IMIREXT, IMIRVP */
 	{0x5acc, 9, 0xffffffff, 0},                 /* TXSWC, VMOLR */
 	{0x5af0, 1, 0xffffffff, 0},                 /* RPLOLR */
-	{IGB_GCR, 1, 0x0001f000, 0x00040000},
+	{IGB_GCR, 1, 0x0001f000, GCR_DEFAULT},
 	{IGB_FACTPS, 1, 0, 0},
 	{IGB_FWSM, 1, 0, 0},
 	{0x5b74, 1, 0x0000001f, 0},                 /* DCA_CTRL */

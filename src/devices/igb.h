@@ -49,16 +49,18 @@ struct igb;
  * Packets' bytes: a ring of memory from which chunks are taken in order. A chunk's memory is free again when it and
  * all before it have been put back.
  */
+struct igb_chunk {
+	struct igb_arena *arena;
+	uint32_t at, len, skipped; /* skipped: at the end of the memory, before this one */
+	uint32_t refs;
+};
+
 struct igb_arena {
 	struct igb *n;
 	uint8_t *mem;
 	uint32_t head, tail, used;          /* bytes */
 	uint32_t first, count;              /* chunks in use */
-	struct igb_chunk {
-		struct igb_arena *arena;
-		uint32_t at, len, skipped;  /* skipped: at the end of the memory, before this one */
-		uint32_t refs;
-	} chunk[IGB_CHUNKS];
+	struct igb_chunk chunk[IGB_CHUNKS];
 	uint64_t full; /* times that there was nothing left */
 };
 

@@ -138,8 +138,10 @@ static void packet_read(void *arg, int status)
 	struct igb *n = p->q->r.n;
 
 	n->dma--;
-	if (status)
+	if (status) {
 		n->dma_errors++;
+		fb_device_debug(n->dev, "queue %u: a packet of %u bytes cannot be read: %s", p->q->r.index, p->len, strerror(-status));
+	}
 	p->state = status || p->gen != p->q->r.gen ? IGB_TX_DROP : IGB_TX_READY;
 	igb_tx_kick(n);
 }

@@ -42,7 +42,7 @@ GUEST_PACKAGES = """linux-image-amd64 bash coreutils util-linux mount kmod pciut
     tar gzip""".split()
 
 # Modules that init may load, their dependencies come along. pciehp, virtio_pci and virtio_console are built in.
-GUEST_MODULES = """nvme igb igbvf sata_sil24 ahci e1000e virtio_blk virtio_net nbd ext4 crc32c_generic crc32c-intel
+GUEST_MODULES = """nvme igb igbvf 8021q sata_sil24 ahci e1000e virtio_blk virtio_net nbd ext4 crc32c_generic crc32c-intel
     libcrc32c sd_mod sg loop dm-mod""".split()
 
 # What came along as dependencies and the guest has no use for; the libraries that only these need stay out as well.
