@@ -221,7 +221,9 @@ def test_igb_comes_and_goes(t):
         check(iperf(vm, "-t 1")[0] > 5e6 and iperf(vm, "-t 1 -R")[0] > 5e6, "iperf3 over a packet socket")
 
     works()
-    stream = vm.spawn(f"iperf3 -c {PEER} -t 60")
+    t.start(["iperf3", "-s", "-p", 5300, "--forceflush"], ns=net.iobox.name).wait_log("Server listening")
+    vm.spawn(f"iperf3 -c {PEER} -p 5300 -t 60")
+    wait_for(lambda: "Accepted" in t._processes[-1].text(), 20, "the stream to begin")
     root.unplug("nic0")
     vm.until("! grep -il '^" + MAC + "$' /sys/class/net/*/address", 30, "the NIC to be gone")
     root.plug("nic0")
@@ -232,6 +234,5 @@ def test_igb_comes_and_goes(t):
     t.box(net, device)
     root.wait_plugged("nic0", 60)
     works()
-    vm.run("pkill iperf3 || true")
     vm.allow("igb", "pcieport .*(Slot|Link|pciehp)", "pciehp", *scenes.SERVER_GONE)
     vm.quit()
