@@ -126,10 +126,8 @@ bool fb_unwrap_udp(const struct fb_packet *packet, struct fb_datagram *d, const 
 	d->data = r.p;
 	d->original_len = length - 8u;
 	d->len = r.left < d->original_len ? r.left : d->original_len;
-	/* On a sending host one packet may stand for many (segmentation offload); its UDP length is then the whole. */
-	if (d->len < d->original_len && !missing) {
-		*why = "a UDP datagram that is longer than its packet";
-		return false;
-	}
+	/* A length that lies: what was on the wire is what the packet had room for. */
+	if (d->original_len > r.left + missing)
+		d->original_len = r.left + missing;
 	return true;
 }
