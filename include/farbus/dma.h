@@ -41,6 +41,7 @@ extern "C" {
 #endif
 
 #define FB_RDMA_API 1
+#define FB_RDMA_NO_RETRIES UINT32_MAX
 
 struct fb_rdma; /* a requester, open to one target */
 
@@ -57,13 +58,17 @@ struct fb_rdma_config {
 	 * "udp:ADDR:PORT/FUNCTION"   a root's --dma-listen address, and the function
 	 *                            whose VM it is; without /FUNCTION: the one in use,
 	 *                            if there is one only
+	 * "softpcie:ADDR[,local=ADDR][,old-ports]"   a SoftPCIe / NetTLP adapter, and the
+	 *                            address that it knows us by. Unreliable: reads are
+	 *                            repeated, lost writes are lost; no AtomicOps
 	 */
 	const char *target;
-	uint16_t requester_id;  /* on the wire; 0: 00:1f.0. A root takes any */
+	uint16_t requester_id;  /* on the wire; 0: 00:1f.0, of which a root takes any, or what the adapter says is its own */
 	uint32_t max_payload;   /* bytes of a write TLP: 128 .. 4096, a power of two; 0: what the transport carries */
 	uint32_t max_read;      /* bytes asked for in a read TLP; likewise */
 	uint32_t depth;         /* TLPs in flight that wait for a completion; 0: 256; 1 .. 1024 */
-	uint64_t timeout_ns;    /* completion timeout of a TLP; 0: 2 s */
+	uint64_t timeout_ns;    /* completion timeout of a TLP; 0: 2 s, SoftPCIe 50 ms */
+	uint32_t retries;       /* reads asked for again after it; 0: none, SoftPCIe 3; FB_RDMA_NO_RETRIES for registers */
 	uint64_t connect_ns;    /* 0: 5 s */
 	uint32_t group;         /* as the root's --group */
 	uint32_t spin_us;       /* spin so long before sleeping: latency for CPU time */
@@ -150,7 +155,7 @@ struct fb_rdma_op {
 	} priv;
 };
 
-/* 0, or -EINVAL, -ENOTCONN: done() is not called then. Leaves with the next fb_rdma_process(), together with others. */
+/* 0, or -EINVAL, -ENOTSUP, -ENOTCONN: done() is not called then. Leaves with the next fb_rdma_process(), together with others. */
 int fb_rdma_submit(struct fb_rdma *r, struct fb_rdma_op *op);
 
 /*
@@ -169,7 +174,7 @@ struct fb_rdma_stats {
 	uint64_t failed;                         /* and that did not */
 	uint64_t tlps_sent, tlps_received;
 	uint64_t bytes_read, bytes_written;
-	uint64_t timeouts, unexpected, refused_writes; /* completions: missing; nobody's. ERR messages of the target */
+	uint64_t retries, timeouts, unexpected, refused_writes; /* reads asked for again. Completions: missing; nobody's. ERR messages of the target */
 	uint64_t wire_tx_bytes, wire_rx_bytes;   /* UDP payload */
 	uint64_t retransmits, rtt_ns;            /* the link's: datagrams; smoothed */
 	uint32_t datagram_max, in_flight;        /* bytes; TLPs now */

@@ -20,13 +20,13 @@ static const struct cli_option target_table[] = {
 	 .argument = "N", .shown = "256; perf has its own"},
 	{.value = {"max-read", FB_OPTION_SIZE, M(max_read), 128, 4096, .power_of_2 = true, .help =
 		"bytes that one read TLP asks for"},
-	 .argument = "SIZE", .shown = "4096"},
+	 .argument = "SIZE", .shown = "4096; SoftPCIe: 512"},
 	{.value = {"max-payload", FB_OPTION_SIZE, M(max_payload), 128, 4096, .power_of_2 = true, .help =
 		"bytes that one write TLP carries"},
-	 .argument = "SIZE", .shown = "4096"},
+	 .argument = "SIZE", .shown = "4096; SoftPCIe: 256"},
 	{.value = {"timeout", FB_OPTION_DURATION, M(timeout_ns), 1000000, 3600000000000, .help =
 		"wait so long for a completion"},
-	 .argument = "TIME", .shown = "2s"},
+	 .argument = "TIME", .shown = "2s; SoftPCIe: 50ms"},
 	{.value = {"connect-time", FB_OPTION_DURATION, M(connect_ns), 1000000, 3600000000000, .help =
 		"wait so long for the target to answer"},
 	 .argument = "TIME", .shown = "5s"},
@@ -34,7 +34,7 @@ static const struct cli_option target_table[] = {
 	 .argument = "N", .shown = "0: no group"},
 	{.value = {"requester", FB_OPTION_UINT, M(requester), 1, 65535, .help =
 		"requester ID on the wire, as a number"},
-	 .argument = "N", .shown = "248: 00:1f.0"},
+	 .argument = "N", .shown = "248: 00:1f.0; SoftPCIe: the adapter's"},
 	{.value = {"mtu", FB_OPTION_UINT, M(mtu), 1280, 65507, .help = "largest datagram, bytes of UDP payload"},
 	 .argument = "N", .shown = "what the path carries"},
 	{.value = {"poll-us", FB_OPTION_UINT, M(poll_us), 0, 1000000, .help =
@@ -488,7 +488,8 @@ int cmd_dma(int argc, char **argv)
 		.usage = "read|write|fill|scan|perf TARGET ADDRESS [LENGTH] [OPTION…]",
 		.about = "Reads and writes the memory of another host by TLP.\n"
 			 "TARGET is udp:ADDR:PORT/FUNCTION: a root's --dma-listen address, and the function whose\n"
-			 "VM is meant (without it: the one in use). ADDRESS is a bus address.",
+			 "VM is meant (without it: the one in use); or softpcie:ADDR[,local=ADDR], a SoftPCIe adapter.\n"
+			 "ADDRESS is a bus address.",
 		.extra = "Verbs:\n"
 			 "  read   print bytes, or put them into a file\n"
 			 "  write  bytes from the command line, a file or stdin\n"

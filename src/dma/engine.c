@@ -85,6 +85,7 @@ static struct fb_rdma_tag *tag_take(struct fb_rdma *r, uint16_t *tag)
 	r->n_free--;
 	t = &r->tags[*tag];
 	t->since = fb_loop_now(r->loop);
+	t->tries = 0;
 	if (!r->timer.heap_index)
 		fb_timer_set(r->loop, &r->timer, t->since + r->timeout_ns / 4);
 	return t;
@@ -400,6 +401,36 @@ static bool tlp_arrived(void *arg, const struct pcie_tlp *tlp)
 	return true;
 }
 
+/*
+ * Asks once more for what got no completion, under another tag: late completions
+ * of the first time find nobody. Reading memory twice does no harm. True: asked, or
+ * to be asked as soon as there is a tag.
+ */
+static bool repeat(struct fb_rdma *r, struct fb_rdma_tag *t, uint64_t now)
+{
+	struct pcie_tlp tlp = {.type = PCIE_TLP_MRD, .requester_id = r->id};
+	struct fb_rdma_tag *again;
+
+	if (t->tries >= r->retries || (t->op && t->op->kind == FB_RDMA_ATOMIC))
+		return false;
+	if (!r->n_free || r->blocked[PCIE_FC_NP])
+		return now - t->since < (r->retries + 1) * r->timeout_ns;
+	again = tag_take(r, &tlp.tag);
+	pcie_tlp_set_range(&tlp, t->r.address, t->r.len);
+	if (!send(r, &tlp)) {
+		tag_untake(r, tlp.tag);
+		return true;
+	}
+	r->stats.retries++;
+	again->state = t->state;
+	again->op = t->op;
+	again->confirm = t->confirm;
+	again->tries = t->tries + 1;
+	pcie_reassembly_start(&again->r, r->id, t->r.address, t->r.len, t->r.buf);
+	tag_kill(r, t);
+	return true;
+}
+
 static void overdue(struct fb_timer *timer)
 {
 	struct fb_rdma *r = (struct fb_rdma *)((char *)timer - offsetof(struct fb_rdma, timer));
@@ -416,6 +447,8 @@ static void overdue(struct fb_timer *timer)
 				tag_free(r, (uint16_t)i);
 			continue;
 		}
+		if (repeat(r, t, now))
+			continue;
 		r->stats.timeouts++;
 		fb_rdma_say(r, "no completion for the %s at 0x%llx within %llu ms",
 			    t->state == FB_RDMA_TAG_CONFIRM ? "confirmation of writes" : "request",
@@ -545,6 +578,10 @@ int fb_rdma_submit(struct fb_rdma *r, struct fb_rdma_op *op)
 		return -EINVAL;
 	}
 	memset(&op->priv, 0, sizeof(op->priv));
+	if (op->kind == FB_RDMA_ATOMIC && r->transport && !r->transport->atomics) {
+		fb_rdma_say(r, "there are no AtomicOps over %s", r->transport->prefix);
+		return -ENOTSUP;
+	}
 	list_add(&r->pending, op, PENDING);
 	fb_flush_schedule(r->loop, &r->pump);
 	fb_rdma_wake(r);

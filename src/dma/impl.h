@@ -20,8 +20,12 @@ enum { FB_RDMA_TAGS_MAX = 1024, FB_RDMA_CONFIRMS = 8 };
 struct fb_rdma_transport {
 	const char *prefix; /* "udp:" */
 	const char *syntax; /* for messages */
-	uint32_t max_payload, max_read; /* bytes, at most; also the defaults */
+	uint32_t max_payload, max_read; /* bytes: the defaults */
+	uint32_t largest;               /* of both, what may be asked for */
 	uint32_t tags;                  /* at most */
+	uint64_t timeout_ns;            /* the default */
+	bool atomics;                   /* it carries them */
+	unsigned retries;               /* of reads, the default; 0: it is reliable */
 	/*
 	 * Starts a session for the whole target text and sets r->port; the port's
 	 * user is fb_rdma_port_user with arg r. 0, or -errno after fb_rdma_say().
@@ -30,7 +34,7 @@ struct fb_rdma_transport {
 	void (*close)(struct fb_rdma *r); /* the port is closed already */
 	void (*stats)(struct fb_rdma *r, struct fb_rdma_stats *stats); /* r->port is open */
 };
-extern const struct fb_rdma_transport fb_rdma_link_transport;
+extern const struct fb_rdma_transport fb_rdma_link_transport, fb_rdma_softpcie_transport;
 
 /* What became of a tag. */
 enum fb_rdma_tag_state {
@@ -45,6 +49,7 @@ struct fb_rdma_tag {
 	struct pcie_reassembly r;
 	struct fb_rdma_op *op;
 	uint64_t since;   /* it was sent, or given up */
+	unsigned tries;   /* it was asked for again */
 	uint64_t confirm; /* CONFIRM: writes up to this one are meant */
 };
 
@@ -62,6 +67,8 @@ struct fb_rdma {
 	char error[160];
 
 	uint16_t id;
+	bool id_given; /* by the caller */
+	unsigned retries;
 	uint32_t max_payload, max_read, depth, group, mtu;
 	uint64_t timeout_ns, connect_ns;
 	const char *fault;

@@ -13,10 +13,9 @@
 #include "util/log.h"
 
 /* One word a transport: here, and its file in meson. */
-static const struct fb_rdma_transport *const transports[] = {&fb_rdma_link_transport};
+static const struct fb_rdma_transport *const transports[] = {&fb_rdma_link_transport, &fb_rdma_softpcie_transport};
 
 enum { DEPTH = 256, ID = 0x00f8 };
-#define TIMEOUT_NS UINT64_C(2000000000)
 #define CONNECT_NS UINT64_C(5000000000)
 
 void fb_rdma_say(struct fb_rdma *r, const char *fmt, ...)
@@ -56,10 +55,16 @@ static bool tlp_size_ok(uint32_t size)
 	return size == 0 || (size >= 128 && size <= 4096 && (size & (size - 1)) == 0);
 }
 
+static uint32_t tlp_size(uint32_t wanted, uint32_t def, uint32_t largest)
+{
+	wanted = wanted ? wanted : def;
+	return wanted < largest ? wanted : largest;
+}
+
 static int configure(struct fb_rdma *r, const struct fb_rdma_config *c)
 {
 	if (!c->target || !(r->transport = transport_of(c->target))) {
-		fb_rdma_say(r, "\"%s\" is not a target: %s", c->target ? c->target : "", fb_rdma_link_transport.syntax);
+		fb_rdma_say(r, "\"%s\" is not a target: it begins with udp: or softpcie:", c->target ? c->target : "");
 		return c->target && strchr(c->target, ':') ? -ENOTSUP : -EINVAL;
 	}
 	if (!tlp_size_ok(c->max_payload) || !tlp_size_ok(c->max_read) || c->depth > FB_RDMA_TAGS_MAX) {
@@ -67,16 +72,14 @@ static int configure(struct fb_rdma *r, const struct fb_rdma_config *c)
 		return -EINVAL;
 	}
 	r->id = c->requester_id ? c->requester_id : ID;
-	r->max_payload = r->transport->max_payload;
-	if (c->max_payload && c->max_payload < r->max_payload)
-		r->max_payload = c->max_payload;
-	r->max_read = r->transport->max_read;
-	if (c->max_read && c->max_read < r->max_read)
-		r->max_read = c->max_read;
+	r->id_given = c->requester_id != 0;
+	r->retries = c->retries == FB_RDMA_NO_RETRIES ? 0 : c->retries ? c->retries : r->transport->retries;
+	r->max_payload = tlp_size(c->max_payload, r->transport->max_payload, r->transport->largest);
+	r->max_read = tlp_size(c->max_read, r->transport->max_read, r->transport->largest);
 	r->depth = c->depth ? c->depth : DEPTH;
 	if (r->depth > r->transport->tags)
 		r->depth = r->transport->tags;
-	r->timeout_ns = c->timeout_ns ? c->timeout_ns : TIMEOUT_NS;
+	r->timeout_ns = c->timeout_ns ? c->timeout_ns : r->transport->timeout_ns;
 	r->connect_ns = c->connect_ns ? c->connect_ns : CONNECT_NS;
 	r->group = c->group;
 	r->mtu = c->mtu;

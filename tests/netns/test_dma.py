@@ -10,6 +10,7 @@ import subprocess
 import time
 
 from farbus_vm import BUILD, FARBUS, PATIENCE, check, wait_for
+import vfio_user_client as vfio_client
 from memory_client import MemoryClient
 
 TIMEOUT = 120
@@ -208,3 +209,34 @@ def test_example(t):
     check(done.returncode == 0 and done.stdout == bytes(range(64)), f"{done}")
     done = subprocess.run([BUILD / "examples" / "read-memory", s.target, "0"], capture_output=True, timeout=20 * PATIENCE)
     check(done.returncode == 1 and b"Unsupported Request" in done.stderr, f"{done}")
+
+
+def test_softpcie(t):
+    """The same commands and the same library against a SoftPCIe adapter: one TLP a datagram."""
+    net = t.net()
+    root = t.root(net, connect=[], args=["--softpcie", f"{net.host.addr},peer={net.iobox.addr},engine=on"])
+    client = vfio_client.Client(t, root.socket("softpcie0"))
+    memory = client.memory(HIGH, 4 << 20)
+    memory[:] = os.urandom(4 << 20)
+    client.enable({0: 0xF0000000, 2: 0xF1000000, 4: 0x1F2000000})
+    target = f"softpcie:{net.host.addr},local={net.iobox.addr}"
+
+    def dma(verb, *words, ok=True, stdin=b""):
+        done = subprocess.run(["ip", "netns", "exec", net.iobox.name, str(FARBUS), "dma", verb, target, *map(str, words)],
+                              input=stdin, capture_output=True, timeout=60 * PATIENCE)
+        check((done.returncode == 0) == ok, f"dma {verb} {words}: exit {done.returncode}: {done.stderr.decode()}")
+        return done.stdout, done.stderr.decode()
+    for offset, length in ((0, 1), (3, 5), (4093, 10), (12345, 777777)):
+        got, _ = dma("read", hex(HIGH + offset), length, "--out", "-")
+        check(got == memory[offset:offset + length], f"read of {length} at +{offset} differs")
+    for offset, length in ((1, 1), (4095, 3), (8191, 65537)):
+        data, before = os.urandom(length), memory[:]
+        dma("write", hex(HIGH + offset), "--in", "-", stdin=data)
+        check(memory[:] == before[:offset] + data + before[offset + length:], f"write of {length} at +{offset}")
+    _, why = dma("read", hex(HIGH + (4 << 20) - 2), 4, ok=False)
+    check("refuses" in why, f"beyond the memory: {why}")
+    result = json.loads(dma("perf", hex(HIGH), "4M", "--size", "64", "--in-flight", "64", "--time", "300ms", "--json")[0])
+    check(result["results"][0]["ops"] > 1000 and not result["results"][0]["failed"], f"{result}")
+    target = target.replace(net.host.addr, "10.99.0.77")
+    _, why = dma("read", hex(HIGH), 4, "--connect-time", "300ms", ok=False)
+    check("message API" in why, f"no adapter there: {why}")

@@ -389,6 +389,38 @@ static void test_missing_and_strange_completions(void **state)
 	free(q);
 }
 
+/* An unreliable transport: reads and confirmations are asked for again under other tags, so often and no oftener. */
+static void test_repeats(void **state)
+{
+	struct request *q = calloc(2, sizeof(*q));
+
+	target.r->retries = 2;
+	target.r->timeout_ns = 8000000;
+	submit(&q[0], FB_RDMA_READ, 100, 64);
+	submit(&q[1], FB_RDMA_WRITE, 4096, 64);
+	rounds(2);
+	assert_int_equal(target.n, 2);
+	pass_time(30000000 / 2);
+	assert_true(target.n >= 4); /* the script checks that no tag is used twice */
+	answer(2, PCIE_CPL_SC);
+	answer(2, PCIE_CPL_SC);
+	rounds(2);
+	assert_int_equal(q[0].ends + q[1].ends, 2);
+	assert_int_equal(q[0].status, 0);
+	assert_int_equal(q[1].status, 0);
+	assert_memory_equal(q[0].buf, target.memory + 100, 64);
+	assert_int_equal(target.r->stats.timeouts, 0);
+	assert_true(target.r->stats.retries >= 2);
+	while (target.n) /* the first ones come after all, for nobody */
+		answer(0, PCIE_CPL_SC);
+	assert_int_equal(q[0].ends + q[1].ends, 2);
+	submit(&q[0], FB_RDMA_READ, 100, 64);
+	pass_time(80000000);
+	assert_int_equal(q[0].status, -ETIMEDOUT);
+	assert_int_equal(target.n, 3);
+	free(q);
+}
+
 static void test_atomics(void **state)
 {
 	static const struct {
@@ -469,7 +501,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_random_transfers), T(test_bounds), T(test_refused_read), T(test_refused_write),
-		T(test_missing_and_strange_completions), T(test_atomics), T(test_bad_requests), T(test_down)};
+		T(test_missing_and_strange_completions), T(test_repeats), T(test_atomics), T(test_bad_requests), T(test_down)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
