@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "root/vfio_user_wire.h"
+#include "vfio_user/wire.h"
 #include "util/loop.h"
 
 enum {
@@ -103,6 +103,6 @@ static inline void fb_vu_reply_error(struct fb_vu_conn *conn, uint16_t id, uint1
 	fb_vu_put(conn, id, command, VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR, (uint32_t)err, 0);
 }
 
-const char *fb_vu_command_name(unsigned command); /* "REGION_READ", or "unknown" */
+static inline const char *fb_vu_command_name(unsigned command) { return vfio_user_command_name(command); }
 
 #endif

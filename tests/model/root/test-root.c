@@ -21,7 +21,7 @@
 
 #include "endpoint/endpoint.h"
 #include "root/root.h"
-#include "root/vfio_user_wire.h"
+#include "vfio_user/wire.h"
 #include "util/log.h"
 #include "util/loop.h"
 #include "util/reader.h"

@@ -5,8 +5,8 @@
  * byte order by the protocol's word; only little-endian hosts are supported,
  * so the accessors of util/reader.h serve.
  */
-#ifndef FARBUS_ROOT_VFIO_USER_WIRE_H
-#define FARBUS_ROOT_VFIO_USER_WIRE_H
+#ifndef FARBUS_VFIO_USER_WIRE_H
+#define FARBUS_VFIO_USER_WIRE_H
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "vfio-user is in host byte order; this code is written for little-endian hosts"
@@ -71,6 +71,7 @@ enum {
 	VFIO_DEVICE_PCI = 2,
 	VFIO_REGION_READ = 1,
 	VFIO_REGION_WRITE = 2,
+	VFIO_REGION_MMAP = 4,
 };
 
 enum { VFIO_REGION_BAR0, VFIO_REGION_ROM = 6, VFIO_REGION_CONFIG = 7, VFIO_REGION_VGA = 8, VFIO_REGIONS = 9 };
@@ -91,5 +92,7 @@ enum {
 	VFIO_IRQ_SET_ACTION_TRIGGER = 32,
 	VFIO_IRQ_SET_ACTIONS = 56,
 };
+
+const char *vfio_user_command_name(unsigned command); /* "REGION_READ", or "unknown command" */
 
 #endif
