@@ -180,6 +180,14 @@ struct fb_model {
 
 	enum fb_style style; /* FB_STYLE_EVENT when not given */
 	/* The first version of the API ended before `style`. */
+
+	/*
+	 * Optional: the guest has written `len` bytes (1..4) of configuration space
+	 * at `offset`, and what follows from it has happened. For models that have
+	 * capabilities of their own, or pass configuration on: fb_device_config_read().
+	 * Not called for a write that resets: that is reset()'s. Event style only.
+	 */
+	void (*config_written)(struct fb_device *dev, unsigned offset, unsigned len);
 };
 
 /* What a shared object exports: `const struct fb_model farbus_model = {...};` */
@@ -236,6 +244,17 @@ void fb_device_set_serial_number(struct fb_device *dev, uint64_t serial); /* Dev
 int fb_device_add_capability(struct fb_device *dev, uint8_t id, const void *body, const void *writable, unsigned len);
 int fb_device_add_ext_capability(struct fb_device *dev, uint16_t id, unsigned version, const void *body,
 				 const void *writable, unsigned len);
+
+/* Changes what the guest reads of a capability that was added: `at` is fb_device_add_capability()'s, body as there. */
+int fb_device_update_capability(struct fb_device *dev, unsigned at, const void *body, unsigned len);
+
+/*
+ * The function is there (as after realize()), or not: what stands behind it is
+ * gone. Then its session ends, which its root sees as surprise removal, and it
+ * is offered to nobody until it is present again. Resets the model: not to be
+ * called from its callbacks for registers, configuration or reset. `why`: for the root.
+ */
+void fb_device_set_present(struct fb_device *dev, bool present, const char *why);
 
 /* After quiesce() returned false: the last command has ended. */
 void fb_device_idle(struct fb_device *dev);

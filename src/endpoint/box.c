@@ -21,6 +21,7 @@ struct entry {
 	char from[64];
 	char in_use[128]; /* what another root is told */
 	bool idle;        /* stopping: has nothing left to do */
+	bool absent;      /* what stands behind the model is gone: fb_device_set_present() */
 };
 
 struct fb_box {
@@ -61,6 +62,16 @@ static void end_session(struct entry *e, enum fb_link_reason reason, const char 
 	fb_port_close(port, reason, text);
 }
 
+static void device_present(void *arg, struct fb_device *dev, bool present, const char *why)
+{
+	struct entry *e = arg;
+
+	(void)dev;
+	e->absent = !present;
+	if (!present)
+		end_session(e, FB_LINK_R_REMOVED, why);
+}
+
 /* The device has been detached already. */
 static void device_down(void *arg, struct fb_device *dev, int reason, const char *text)
 {
@@ -79,6 +90,10 @@ static int hello(void *arg, const struct fb_link_hello *hello, const char *from,
 	if (!e) {
 		*text = "this box has no function of that name";
 		return FB_LINK_R_NO_FUNCTION;
+	}
+	if (e->absent) {
+		*text = "what is behind the function is gone for now";
+		return FB_LINK_R_REMOVED;
 	}
 	if (box->state != RUNNING) {
 		*text = "the box is stopping";
@@ -107,11 +122,15 @@ static void directory(void *arg, const struct fb_directory_request *request, str
 {
 	const struct fb_box *box = arg;
 
-	page->total = request->group == box->group ? box->n : 0;
-	for (uint64_t i = request->first; i < page->total && page->n < sizeof(page->entries) / sizeof(page->entries[0]); i++) {
+	page->total = 0;
+	for (unsigned i = 0; i < box->n && request->group == box->group; i++) {
 		const struct entry *e = box->entries[i];
-		struct fb_directory_entry *out = &page->entries[page->n++];
+		struct fb_directory_entry *out;
 
+		if (e->absent || page->total++ < request->first ||
+		    page->n == sizeof(page->entries) / sizeof(page->entries[0]))
+			continue;
+		out = &page->entries[page->n++];
 		memset(out, 0, sizeof(*out));
 		snprintf(out->id, sizeof(out->id), "%s", fb_device_id(e->dev));
 		snprintf(out->model, sizeof(out->model), "%s", fb_device_model(e->dev)->name);
@@ -208,7 +227,7 @@ static int add_function(struct fb_box *box, struct fb_device *dev)
 		return -ENOMEM;
 	e->box = box;
 	e->dev = dev;
-	dev->hooks = (struct fb_device_hooks){.down = device_down, .idle = device_idle, .arg = e};
+	dev->hooks = (struct fb_device_hooks){.down = device_down, .idle = device_idle, .present = device_present, .arg = e};
 	entries[box->n++] = e;
 	return 0;
 }

@@ -6,6 +6,7 @@
  * each write, and the few changes that are events are found by comparing.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "endpoint/device_impl.h"
 #include "tlp/regs.h"
@@ -179,6 +180,11 @@ bool fb_ep_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uin
 	/* No requirement, said once: a root may otherwise assume the worst (6.18). */
 	if (!ltr && fb_cfg16(dev, dev->cap_exp + EXP_DEVCTL2) & EXP_DEVCTL2_LTR)
 		fb_post_message(dev, PCIE_MSG_LTR, PCIE_ROUTE_LOCAL, 0);
+	if (dev->model->config_written && !dev->thread && be) {
+		unsigned first = (unsigned)__builtin_ctz(be), end = 32 - (unsigned)__builtin_clz(be);
+
+		dev->model->config_written(dev, reg + first, end - first);
+	}
 	return false;
 }
 
@@ -215,4 +221,19 @@ int fb_device_config_write(struct fb_device *dev, unsigned offset, uint32_t valu
 	if (fb_ep_config_write(dev, (uint16_t)offset, value, (uint8_t)byte_enables))
 		fb_reset(dev, FB_RESET_FLR);
 	return 0;
+}
+
+int fb_device_update_capability(struct fb_device *dev, unsigned at, const void *body, unsigned len)
+{
+	for (unsigned i = 0; i < dev->n_extra_caps; i++) {
+		const struct fb_extra_cap *c = &dev->extra_caps[i];
+
+		if (c->at != at)
+			continue;
+		if (len != c->len)
+			return -EINVAL;
+		memcpy(dev->cfg + at + (c->extended ? 4 : 2), body, len);
+		return 0;
+	}
+	return -EINVAL;
 }

@@ -120,6 +120,12 @@ void fb_device_idle(struct fb_device *dev)
 		dev->hooks.idle(dev->hooks.arg, dev);
 }
 
+void fb_device_set_present(struct fb_device *dev, bool present, const char *why)
+{
+	if (dev->hooks.present)
+		dev->hooks.present(dev->hooks.arg, dev, present, why ? why : "");
+}
+
 void fb_device_quiesce(struct fb_device *dev)
 {
 	if (dev->thread)

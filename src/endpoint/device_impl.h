@@ -136,6 +136,7 @@ struct fb_common_options {
 struct fb_device_hooks {
 	void (*down)(void *arg, struct fb_device *dev, int reason, const char *text);
 	void (*idle)(void *arg, struct fb_device *dev);
+	void (*present)(void *arg, struct fb_device *dev, bool present, const char *why);
 	void *arg;
 };
 
