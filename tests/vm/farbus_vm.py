@@ -416,12 +416,13 @@ class Box(Daemon):
 class Root(Daemon):
     """`farbus root` in net.host. With vm, it plugs into that VM's slots by itself."""
 
-    def __init__(self, t, net=None, connect=None, vm=None, slots=None, only=None, args=(), ns=None, wait=True):
+    def __init__(self, t, net=None, connect=None, vm=None, slots=None, only=None, args=(), ns=None, wait=True,
+                 sockets=None):
         ns = ns or (net.host if net else None)
         if connect is None:
             connect = f"udp:{net.iobox.addr if net else '127.0.0.1'}:{Box.PORT}"
-        self.sockets = t.tmp / t.unique("sockets")
-        self.sockets.mkdir()
+        self.sockets = sockets or t.tmp / t.unique("sockets")
+        self.sockets.mkdir(exist_ok=True)
         words = ["--socket-dir", self.sockets]
         for address in [connect] if isinstance(connect, str) else connect:
             words += ["--connect", address]
