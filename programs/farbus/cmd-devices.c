@@ -135,6 +135,8 @@ static void print_table(void)
 
 		snprintf(pci, sizeof(pci), "%04x:%04x", id->vendor_id, id->device_id);
 		snprintf(class_code, sizeof(class_code), "%06x", id->class_code);
+		if (!id->vendor_id && !id->device_id) /* what the model finds in realize() */
+			strcpy(pci, "-"), strcpy(class_code, "-");
 		table_add(&t, cells);
 	}
 	table_print(&t);

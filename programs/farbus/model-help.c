@@ -83,6 +83,10 @@ static void print_shape(const struct fb_model *m)
 	const struct fb_identity *id = &m->identity;
 	bool any = m->intx || m->msi_vectors || m->msix_vectors;
 
+	if (!id->vendor_id && !id->device_id) {
+		printf("  all of it is found out when the device is made\n");
+		return;
+	}
 	printf("  identity    %04x:%04x, subsystem %04x:%04x, class %06x, revision %u\n", id->vendor_id, id->device_id,
 	       id->subsystem_vendor_id, id->subsystem_id, id->class_code, id->revision);
 	for (unsigned i = 0; i < m->n_bars; i++)
