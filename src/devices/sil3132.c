@@ -39,11 +39,10 @@ void sil_irq(struct sil *s, bool event)
 	bool level = irq_status(s) & s->control & SIL_HOST_IRQ_ENABLE, was = s->level;
 
 	s->level = level;
-	if (level && (event || !was)) {
+	if (level && !was)
 		s->irqs++;
-		if (fb_irq_mode(s->dev) == FB_IRQ_MSI)
-			fb_irq(s->dev, 0);
-	}
+	if (level && (event || !was) && fb_irq_mode(s->dev) == FB_IRQ_MSI)
+		fb_irq(s->dev, 0);
 	if (level != was)
 		fb_intx_set(s->dev, level);
 }

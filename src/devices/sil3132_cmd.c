@@ -82,6 +82,7 @@ static void complete(struct sil_slot *slot)
 	if (!slot->nien)
 		sil_port_event(port, SIL_IRQ_COMPLETE);
 	start_ready(port);
+	sil_idle(port->s);
 }
 
 void sil_stop(struct sil_slot *slot, enum sil_error error)
@@ -103,6 +104,7 @@ void sil_stop(struct sil_slot *slot, enum sil_error error)
 	port->context = slot->number;
 	port->errors++;
 	sil_port_event(port, SIL_IRQ_ERROR);
+	sil_idle(port->s);
 }
 
 void sil_drop_all(struct sil_port *port)

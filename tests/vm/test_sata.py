@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SiI3132 model against Debian's sata_sil24 and libata: two drives, their tools, errors, and drives that go."""
+
+import os
+import re
+
+import scenes
+from farbus_vm import check
+
+TIMEOUT = 600
+
+# What libata says of errors that a test makes.
+ATA_ERRORS = (r"ata\d", r"sd \d:0:0:0", r"I/O error, dev sd", r"critical .* error, dev sd", r"Buffer I/O error on dev sd")
+
+
+def sata_job(t, sizes=("256M", "64M"), options="", box_args=(), **vm_options):
+    """Two hosts, a box with a controller and its drives' images, a VM that has it in a slot, the drives there."""
+    net = t.net()
+    images = [t.disk(size, f"port{n}.img") for n, size in enumerate(sizes)]
+    words = "".join(f",port{n}={image},serial{n}=SATA{n}" for n, image in enumerate(images))
+    device = f"sil3132,id=sata0{words}{options}"
+    box = t.box(net, device, args=box_args)
+    vm = t.vm(net=net, modules=("sata_sil24", "sd_mod", "sg"), **vm_options)
+    root = t.root(net, vm=vm)
+    root.wait_plugged("sata0")
+    drives = [drive(vm, f"SATA{n}") for n in range(len(sizes))]
+    return net, box, vm, root, images, drives, device
+
+
+def drive(vm, serial, timeout=30):
+    """The guest's name of the drive with that serial number, once it is there."""
+    find = f"for d in /dev/sd?; do test -b $d && smartctl -i $d | grep -q 'Serial Number:.*{serial}$' && echo $d; done"
+    return vm.until(f"name=$({find}); test -n \"$name\" && echo $name", timeout, f"the drive {serial}").strip()
+
+
+def port_counters(box, port):
+    model = box.stats()["functions"][0]["model"]
+    return {key.removeprefix(f"port{port}_"): value for key, value in model.items() if key.startswith(f"port{port}_")}
+
+
+def test_sata_tools(t):
+    """Two drives by sata_sil24: lspci, hdparm, smartctl, a file system, trim; QEMU and kernel have nothing to complain of."""
+    _, box, vm, root, images, (a, b), _ = sata_job(t)
+    text = vm.run("lspci -nnvv -d 1095:")
+    check("[1095:3132]" in text and "Kernel driver in use: sata_sil24" in text and "MSI: Enable-" in text, text)
+    text = vm.run(f"hdparm -I {a}")
+    for want in ("Farbus ATA", "SATA0", "524288", "Native Command Queueing", "Data Set Management TRIM",
+                 "Deterministic read ZEROs", "*udma5", "Checksum: correct"):
+        check(want in text, f"hdparm -I lacks {want!r}: {text}")
+    text = vm.run(f"smartctl -a {a}")
+    for want in ("PASSED", "268,435,456", "No Errors Logged", "Power_Cycle_Count", "3.0 Gb/s"):
+        check(want in text, f"smartctl -a lacks {want!r}: {text}")
+    check(vm.run(f"cat /sys/block/{a[5:]}/device/queue_depth").strip() == "31", "the queue is not 31 deep")
+    vm.run(f"smartctl -q errorsonly -t short {a}")
+    vm.until(f"smartctl -l selftest {a} | grep -q 'Short offline .*Completed without error'", 30)
+    vm.run(f"hdparm -W0 {a} && hdparm -W {a} | grep -q '= *0 (off)' && hdparm -W1 {a} && "
+           f"hdparm -y {a} && hdparm -C {a} | grep -q standby && hdparm -N {a} | grep -q 524288/524288 && "
+           f"hdparm --read-sector 5 {a} >/dev/null")
+    scenes.use(vm, a)
+    vm.run(f"mkfs.ext4 -q -F {b} && mount {b} /mnt && dd if=/dev/urandom of=/mnt/big bs=1M count=24 2>/dev/null && sync",
+           timeout=120)
+    full = os.stat(images[1]).st_blocks * 512
+    vm.run("rm /mnt/big && sync && fstrim /mnt && umount /mnt", timeout=60)
+    check(full - os.stat(images[1]).st_blocks * 512 >= 22 << 20, f"{full} bytes before fstrim, then "
+          f"{os.stat(images[1]).st_blocks * 512}")
+    vm.run(f"blkdiscard -f {b}", timeout=60)
+    check(os.stat(images[1]).st_blocks == 0, f"{os.stat(images[1]).st_blocks} sectors after blkdiscard")
+    scenes.nothing_lost(root, "sata0")
+    count = [port_counters(box, n) for n in (0, 1)]
+    check(all(c["media_errors"] == c["dropped"] == c["bad_activations"] == c["errors"] == 0 for c in count), f"{count}")
+    # Security erase is refused, and leaves the drive as it was.
+    _, text = vm.run(f"hdparm --user-master u --security-erase p {a} 2>&1; head -c 4096 {a} | wc -c", ok=False)
+    check("bad/missing sense" in text and text.strip().endswith("4096"), text)
+    vm.quit()
+
+
+def test_sata_verify(t):
+    """fio writes with checksums and reads back, 4 KiB to 8 MiB, 31 deep, on both drives at once; by INTx, then by MSI."""
+    for append, word in (("", "INTx"), ("sata_sil24.msi=1", "MSI")):
+        _, box, vm, root, _, drives, _ = sata_job(t, sizes=("64M", "64M"), append=append)
+        kind = vm.run("grep sata_sil24 /proc/interrupts")
+        check(("MSI" in kind) == (word == "MSI"), kind)
+        jobs = [vm.spawn(f"fio --name=v --filename={d} --ioengine=libaio --direct=1 --rw=randwrite --bssplit="
+                         "4k/60:64k/20:1m/10:8m/10 --iodepth=31 --size=48M --verify=crc32c --verify_fatal=1 "
+                         "--do_verify=1 --randseed=1 --output-format=terse") for d in drives]
+        for job in jobs:
+            job.wait(240)
+        scenes.nothing_lost(root, "sata0")
+        vm.quit()
+
+
+def test_sata_errors(t):
+    """A file that is cut short is media errors there and nowhere else; the queue goes on, under load, and when it is whole."""
+    _, box, vm, root, images, (a, _), _ = sata_job(t)
+    vm.allow(*ATA_ERRORS)
+    load = vm.spawn(f"fio --name=l --filename={a} --ioengine=libaio --direct=1 --rw=randread --bs=16k --iodepth=16 "
+                    "--size=64M --time_based --runtime=8 --output-format=terse")
+    os.truncate(images[0], 128 << 20)
+    status, text = vm.run(f"dd if={a} of=/dev/null bs=64k iflag=direct skip=2040 2>&1", ok=False)
+    check(status and "Input/output error" in text and "524288 bytes" in text, f"dd: {text}")
+    check("UNC at LBA = 0x00040000" in vm.run(f"smartctl -l error {a} || true"), "the error log does not have it")
+    load.wait(120)
+    os.truncate(images[0], 256 << 20)
+    vm.run(f"dd if={a} of=/dev/null bs=64k iflag=direct skip=2040 2>/dev/null", timeout=60)
+    count = port_counters(box, 0)
+    check(count["media_errors"] >= 1 and count["errors"] >= 1, f"{count}")
+    text = vm.run("dmesg")
+    check("UNC" in text and not re.search(r"ata\d.*(timeout|disabled|dubious)", text), text[-3000:])
+    scenes.nothing_lost(root, "sata0")
+    vm.quit()
+
+
+def test_sata_drive_goes(t):
+    """A drive is pulled in use and plugged again; the box is killed under load and comes back; the controller is unplugged."""
+    net, box, vm, root, images, (a, b), device = sata_job(t)
+    vm.allow(*ATA_ERRORS, *scenes.TORN_OUT, r"sata_sil24", r"Synchronize Cache")
+    # What tearing out a PCI function does to sata_sil24.
+    vm.run(f"dd if=/dev/urandom of={b} bs=64k count=16 oflag=direct 2>/dev/null")
+    load = vm.spawn(f"fio --name=l --filename={b} --ioengine=libaio --direct=1 --rw=randread --bs=16k --iodepth=8 "
+                    "--size=32M --time_based --runtime=60 --output-format=terse")
+    os.rename(images[1], f"{images[1]}.away")
+    vm.until(f"test ! -e {b}", 30, "the guest to see that the drive is gone")
+    load.wait(90, ok=False)
+    scenes.use(vm, a)
+    os.rename(f"{images[1]}.away", images[1])
+    b = drive(vm, "SATA1")
+    scenes.use(vm, b)
+    count = port_counters(box, 1)
+    check(count["plugs"] == count["unplugs"] == 1, f"{count}")
+    scenes.nothing_lost(root, "sata0")
+    load = vm.spawn(scenes.verify(a, "64M", runtime=60))
+    box.kill()
+    vm.until("! lspci -n | grep -q 1095:3132", 60, "the guest to let go of the controller")
+    load.wait(120, ok=False)
+    t.box(net, device)
+    root.wait_plugged("sata0", 60)
+    scenes.use(vm, drive(vm, "SATA0"))
+    root.unplug("sata0")
+    vm.until("! ls /dev/sd? 2>/dev/null && ! lspci -n | grep -q 1095:3132", 30)
+    vm.quit()
