@@ -121,7 +121,7 @@ struct ata_tf {
 
 static inline uint16_t ata_get16(const void *p)
 {
-	const uint8_t *b = p;
+	const uint8_t *b = (const uint8_t *)p;
 
 	return (uint16_t)(b[0] | b[1] << 8);
 }
@@ -135,7 +135,7 @@ static inline uint64_t ata_get64(const void *p)
 }
 static inline void ata_put16(void *p, uint16_t v)
 {
-	uint8_t *b = p;
+	uint8_t *b = (uint8_t *)p;
 
 	b[0] = (uint8_t)v;
 	b[1] = (uint8_t)(v >> 8);
@@ -154,15 +154,17 @@ static inline void ata_put64(void *p, uint64_t v)
 /* Register host-to-device FIS, 20 bytes. */
 static inline struct ata_tf ata_tf_from_fis(const uint8_t fis[20])
 {
-	return (struct ata_tf){
-		.command = fis[2],
-		.features = (uint16_t)(fis[3] | fis[11] << 8),
-		.lba = fis[4] | (uint64_t)fis[5] << 8 | (uint64_t)fis[6] << 16 | (uint64_t)fis[8] << 24 |
-		       (uint64_t)fis[9] << 32 | (uint64_t)fis[10] << 40,
-		.device = fis[7],
-		.count = (uint16_t)(fis[12] | fis[13] << 8),
-		.control = fis[15],
-	};
+	struct ata_tf tf;
+
+	tf.command = fis[2];
+	tf.features = (uint16_t)(fis[3] | fis[11] << 8);
+	tf.lba = fis[4] | (uint64_t)fis[5] << 8 | (uint64_t)fis[6] << 16 | (uint64_t)fis[8] << 24 |
+		 (uint64_t)fis[9] << 32 | (uint64_t)fis[10] << 40;
+	tf.device = fis[7];
+	tf.count = (uint16_t)(fis[12] | fis[13] << 8);
+	tf.control = fis[15];
+	tf.status = tf.error = 0;
+	return tf;
 }
 
 /* Register device-to-host FIS. */
