@@ -16,7 +16,12 @@
 #include "util/log.h"
 #include "util/loop.h"
 
-enum { RCB = 64, COMPLETION_MAX = 128 /* at most the least Max_Payload_Size that a function can have */ };
+enum {
+	RCB = 64,
+	COMPLETION_MAX = 128, /* at most the least Max_Payload_Size that a function can have */
+	HELD_MAX = 32,
+};
+#define HELD_NS UINT64_C(100000000)
 
 /* A read of the function; pooled, one for each of its tags at most. */
 struct dma {
@@ -27,6 +32,13 @@ struct dma {
 	uint32_t len;
 	unsigned generation;
 	uint8_t data[PCIE_TLP_MAX_DATA + 8]; /* whole DWs */
+};
+
+/* A request of the host that came before we know where the window is now. */
+struct held {
+	struct held *next;
+	struct pcie_tlp tlp;
+	uint8_t data[];
 };
 
 struct fb_softpcie_port {
@@ -44,11 +56,16 @@ struct fb_softpcie_port {
 	unsigned generation;     /* of the function's life: what an earlier one asked for is not its */
 	bool blocked[PCIE_FC_CLASSES];
 	struct dma *pool;
+	struct held *held, **held_last;
+	unsigned n_held;
+	struct fb_timer held_timer;
 
 	uint64_t lost_told;
 	struct fb_log_limit log_lost, log_given_up, log_dropped;
 	struct {
-		uint64_t host_reads, host_writes, host_outside; /* outside of the window, or nobody there: UR */
+		uint64_t host_reads, host_writes;
+		uint64_t host_held;    /* had to wait for the adapter to say where the window is */
+		uint64_t host_outside; /* outside of it, or nobody there: UR */
 		uint64_t messages_dropped, tlps_dropped;        /* of the function: of types that are not carried */
 	} count;
 };
@@ -174,43 +191,27 @@ static void port_release(struct fb_port *port, struct fb_port_credit credit)
 {
 }
 
-static void port_close(struct fb_port *port, int reason, const char *text)
-{
-	struct fb_softpcie_port *p = PORT(port, port);
+/* ---- The host's requests ----------------------------------------------------
+ *
+ * The host may use the window as soon as it has placed it, and the news of that
+ * come with the next answer of the adapter. So a request that is outside of what
+ * we know is a question: it waits for the answer, and what comes behind it too.
+ */
 
-	fb_softpcie_port_map(p, 0, 0, 0);
-	port->user = NULL;
+static bool inside(const struct fb_softpcie_port *p, const struct pcie_tlp *tlp)
+{
+	return p->port.user && p->size && tlp->address >= p->from && tlp->address - p->from < p->size &&
+	       tlp->length * 4u <= p->size - (tlp->address - p->from);
 }
 
-static const struct fb_port_ops ops = {port_send, port_release, port_close};
-
-void fb_softpcie_port_map(struct fb_softpcie_port *p, uint64_t from, uint64_t to, uint64_t size)
+/* Now or never: the function's, or nobody's. */
+static void serve(struct fb_softpcie_port *p, const struct pcie_tlp *tlp)
 {
-	p->from = from;
-	p->to = to;
-	p->size = size;
-	if (size)
-		return;
-	p->generation++;
-	memset(p->blocked, 0, sizeof(p->blocked));
-	fb_softpcie_requester_cancel(fb_softpcie_remote_requester(p->remote));
-}
+	struct pcie_tlp moved = *tlp, cpl;
 
-/* ---- The host's requests ---------------------------------------------------- */
-
-static void request(void *arg, const struct pcie_tlp *tlp)
-{
-	struct fb_softpcie_port *p = arg;
-	struct pcie_tlp inside = *tlp, cpl;
-
-	if (tlp->type == PCIE_TLP_MRD)
-		p->count.host_reads++;
-	else
-		p->count.host_writes++;
-	if (p->port.user && p->size && tlp->address >= p->from && tlp->address - p->from < p->size &&
-	    tlp->length * 4u <= p->size - (tlp->address - p->from)) {
-		inside.address = tlp->address - p->from + p->to;
-		deliver(p, &inside);
+	if (inside(p, tlp)) {
+		moved.address = tlp->address - p->from + p->to;
+		deliver(p, &moved);
 		return;
 	}
 	p->count.host_outside++;
@@ -220,6 +221,90 @@ static void request(void *arg, const struct pcie_tlp *tlp)
 	fb_softpcie_remote_send(p->remote, &cpl);
 	touch(p);
 }
+
+static void hold(struct fb_softpcie_port *p, const struct pcie_tlp *tlp)
+{
+	size_t size = tlp->data ? tlp->length * 4u : 0;
+	struct held *h = p->n_held < HELD_MAX ? malloc(sizeof(*h) + size) : NULL;
+
+	if (!h) {
+		serve(p, tlp);
+		return;
+	}
+	h->next = NULL;
+	h->tlp = *tlp;
+	if (size) {
+		memcpy(h->data, tlp->data, size);
+		h->tlp.data = h->data;
+	}
+	*p->held_last = h;
+	p->held_last = &h->next;
+	p->count.host_held++;
+	if (p->n_held++)
+		return;
+	fb_softpcie_remote_ask(p->remote);
+	fb_timer_set(p->loop, &p->held_timer, fb_loop_now(p->loop) + HELD_NS);
+}
+
+static void release_held(struct fb_softpcie_port *p, bool deliver_them)
+{
+	struct held *h = p->held, *next;
+
+	p->held = NULL;
+	p->held_last = &p->held;
+	p->n_held = 0;
+	fb_timer_cancel(&p->held_timer);
+	for (; h; h = next) {
+		next = h->next;
+		if (deliver_them)
+			serve(p, &h->tlp);
+		free(h);
+	}
+}
+
+static void held_due(struct fb_timer *t)
+{
+	release_held(PORT(held_timer, t), true);
+}
+
+static void request(void *arg, const struct pcie_tlp *tlp)
+{
+	struct fb_softpcie_port *p = arg;
+
+	if (tlp->type == PCIE_TLP_MRD)
+		p->count.host_reads++;
+	else
+		p->count.host_writes++;
+	if (p->held || !inside(p, tlp))
+		hold(p, tlp);
+	else
+		serve(p, tlp);
+}
+
+void fb_softpcie_port_map(struct fb_softpcie_port *p, uint64_t from, uint64_t to, uint64_t size)
+{
+	p->from = from;
+	p->to = to;
+	p->size = size;
+	if (size) {
+		release_held(p, true);
+		return;
+	}
+	p->generation++;
+	memset(p->blocked, 0, sizeof(p->blocked));
+	fb_softpcie_requester_cancel(fb_softpcie_remote_requester(p->remote));
+}
+
+static void port_close(struct fb_port *port, int reason, const char *text)
+{
+	struct fb_softpcie_port *p = PORT(port, port);
+
+	release_held(p, false);
+	fb_softpcie_port_map(p, 0, 0, 0);
+	port->user = NULL;
+}
+
+static const struct fb_port_ops ops = {port_send, port_release, port_close};
 
 static void info(void *arg)
 {
@@ -320,6 +405,8 @@ int fb_softpcie_port_open(struct fb_softpcie_port **out, struct fb_loop *loop,
 	p->watch.ready = ready;
 	p->timer.due = due;
 	p->flush.flush = flush;
+	p->held_last = &p->held;
+	p->held_timer.due = held_due;
 	err = fb_softpcie_remote_open(&p->remote, &p->c.remote, &remote_user, p);
 	if (!err)
 		err = fb_fd_add(loop, &p->watch, fb_softpcie_remote_fd(p->remote), EPOLLIN);
@@ -336,6 +423,7 @@ void fb_softpcie_port_close(struct fb_softpcie_port *p)
 	if (!p)
 		return;
 	p->generation++;
+	release_held(p, false);
 	fb_fd_del(&p->watch);
 	fb_softpcie_remote_close(p->remote);
 	fb_timer_cancel(&p->timer);
@@ -365,6 +453,7 @@ void fb_softpcie_port_put_stats(const struct fb_softpcie_port *p,
 #define PUT(member) put(arg, #member, p->count.member)
 	PUT(host_reads);
 	PUT(host_writes);
+	PUT(host_held);
 	PUT(host_outside);
 	PUT(messages_dropped);
 	PUT(tlps_dropped);

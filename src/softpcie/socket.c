@@ -40,6 +40,7 @@ enum {
 	TX_ARENA = 256 << 10,
 	SOCKETS_MAX = SOFTPCIE_DEVICE_TAGS + SOFTPCIE_HOST_TAGS + FB_SOFTPCIE_SERVICES,
 	SOCKET_BUFFER = 512 << 10,
+	WRITES_BUFFER = 8 << 20,       /* of the port of tag 0, which all writes of a device come to */
 	BATCH = 64,
 };
 _Static_assert((int)RX_SLOT > (int)SOFTPCIE_DATAGRAM_MAX, "a slot holds more than any datagram");
@@ -150,7 +151,7 @@ static int open_socket(struct fb_softpcie *s, uint32_t local, uint16_t port, boo
 	struct epoll_event event = {.events = EPOLLIN, .data.u32 = s->n_sockets};
 	struct sock *k = &s->sockets[s->n_sockets];
 	char addr[INET_ADDRSTRLEN];
-	int size = SOCKET_BUFFER, err;
+	int size = port == SOFTPCIE_PORT_DEVICE ? WRITES_BUFFER : SOCKET_BUFFER, err;
 
 	k->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (k->fd < 0) {

@@ -236,7 +236,7 @@ class Adapter(End):
         super().__init__(t, local, remote, ns)
         self.bar4, self.id, self.command, self.vectors = bar4, 0x0300, 6, [(0, 0)] * 16
         self.base, self.memory = base, bytearray(size)
-        self.interrupts, self.reads, self.writes, self.next_tag = [], 0, 0, 0
+        self.interrupts, self.completions, self.reads, self.writes, self.next_tag = [], [], 0, 0, 0
         self.lose = lambda port, tlp: False  # says what gets lost on its way to the device
         self.answering = True
         for port in [*range(DEVICE, DEVICE + 256), *range(HOST, HOST + 16)]:
@@ -289,8 +289,7 @@ class Adapter(End):
             done += piece
 
     def pump(self, timeout=0.0):
-        """What has come; completions for the host are returned."""
-        found = []
+        """Does what has come; completions for the host are kept."""
         ports = {sock: port for port, sock in self.sockets.items()}
         for sock in select.select(list(ports), [], [], timeout)[0]:
             data, peer = sock.recvfrom(65535)
@@ -302,11 +301,10 @@ class Adapter(End):
             self.stamps.append(struct.unpack_from(">HI", data))
             tlp = parse(data[6:])
             if isinstance(tlp, Completion):
-                found.append(tlp)
+                self.completions.append(tlp)
             else:
                 check(ports[sock] == DEVICE + tlp.tag, f"a request with tag {tlp.tag} on port {ports[sock]:#x}")
                 self._dma(ports[sock], tlp)
-        return found
 
     def until(self, condition, what, timeout=10):
         deadline = time.monotonic() + timeout * PATIENCE
@@ -321,9 +319,7 @@ class Adapter(End):
         """The register's value; None for UR."""
         tag = self.next_tag = (self.next_tag + 1) % 16
         self.send(HOST + tag, request(False, self.bar4 + offset, size, 0, tag))
-        deadline = time.monotonic() + timeout * PATIENCE
-        while time.monotonic() < deadline:
-            for c in self.pump(0.1):
-                check(c.tag == tag and c.requester == 0, f"a completion for tag {c.tag}")
-                return int.from_bytes(c.data, "little") if c.status == SC else None
-        raise Failure(f"no completion for the host's read at {offset:#x}")
+        self.until(lambda: self.completions, f"a completion for the host's read at {offset:#x}", timeout)
+        c = self.completions.pop(0)
+        check(c.tag == tag and c.requester == 0, f"a completion for tag {c.tag}")
+        return int.from_bytes(c.data, "little") if c.status == SC else None
