@@ -54,7 +54,9 @@ void fb_ack_sample(struct fb_link *link, uint64_t now, uint32_t echo, uint32_t d
 
 	if (delay == UINT32_MAX || !fb_time_of(link, echo, &then) || now < then)
 		return;
-	fb_rto_sample(&link->rto, now - then > delay ? now - then - delay : 1);
+	now = now - then > delay ? now - then - delay : 1;
+	fb_rto_sample(&link->rto, now);
+	fb_histogram_add(&link->rtt, now);
 }
 
 static uint64_t allowance(const struct fb_link *link)

@@ -10,6 +10,7 @@
 #include "link/ring.h"
 #include "link/rto.h"
 #include "link/slab.h"
+#include "util/histogram.h"
 
 #define FB_NEVER UINT64_MAX
 
@@ -27,6 +28,16 @@ struct fb_credit {
 	/* receiving: taken, given back, and the limit last told */
 	uint32_t p_taken, p_freed, p_told, np_taken, np_freed, np_told;
 	uint32_t p_total, np_total;
+};
+
+/* The peer's clock against ours (clock.c). */
+struct fb_clock_window {
+	int64_t offset;
+	uint64_t delay; /* of the exchange that it is from; UINT64_MAX: none */
+};
+struct fb_clocks {
+	struct fb_clock_window now, before;
+	uint64_t since;
 };
 
 struct fb_link {
@@ -98,6 +109,8 @@ struct fb_link {
 	uint64_t ack_at;
 
 	struct fb_credit credit;
+	struct fb_clocks clocks;
+	struct fb_histogram rtt;
 	uint64_t last_rx, last_tx, keepalive_ns, confirm_at, confirm_wait;
 };
 
@@ -133,6 +146,12 @@ void fb_ack_detect(struct fb_link *link, uint64_t now);
 void fb_ack_timeout(struct fb_link *link, uint64_t now);
 void fb_ack_sample(struct fb_link *link, uint64_t now, uint32_t echo, uint32_t delay);
 bool fb_time_of(const struct fb_link *link, uint32_t number, uint64_t *when);
+
+/* clock.c */
+uint64_t fb_clock_told(const struct fb_link *link, uint64_t now); /* for a datagram that leaves now: a multiple of 4 */
+/* A datagram told its sender's clock, and that it answers ours of that number, so much later. */
+void fb_clock_heard(struct fb_link *link, uint64_t now, uint64_t told, uint32_t echo, uint32_t delay);
+void fb_clock_stats(const struct fb_link *link, struct fb_link_stats *stats);
 
 /* rx.c */
 void fb_rx_data(struct fb_link *link, uint64_t now, const struct fb_wire_head *h, const uint8_t *dgram, size_t len);

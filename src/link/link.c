@@ -337,6 +337,11 @@ void fb_link_timeout(struct fb_link *link, uint64_t now)
 	}
 }
 
+const struct fb_histogram *fb_link_rtt(const struct fb_link *link)
+{
+	return &link->rtt;
+}
+
 void fb_link_get_stats(const struct fb_link *link, struct fb_link_stats *stats)
 {
 	*stats = link->stats;
@@ -346,4 +351,5 @@ void fb_link_get_stats(const struct fb_link *link, struct fb_link_stats *stats)
 	stats->rto_ns = fb_rto_get(&link->rto);
 	stats->window = link->cc.window;
 	stats->in_flight = link->in_flight;
+	fb_clock_stats(link, stats);
 }

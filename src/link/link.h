@@ -79,6 +79,7 @@ struct fb_link_config {
 	bool go_back_n;         /* reference mode, instead of selective repeat */
 	bool one_tlp_a_datagram;/* as the published systems do; for comparison */
 	uint32_t group;         /* 0: unassigned */
+	int64_t clock_ns;       /* what `now` lacks to the clock that is told to the peer; see clock_offset_ns */
 };
 void fb_link_config_default(struct fb_link_config *config);
 
@@ -121,6 +122,12 @@ struct fb_link_stats {
 	uint64_t acks_sent, credit_stalls, window_stalls;
 	uint64_t srtt_ns, rttvar_ns, min_rtt_ns, rto_ns;
 	uint32_t mtu, window, in_flight; /* bytes */
+	/*
+	 * The peer's clock less ours, from the exchange of the last seconds with the
+	 * shortest round trip; at most so wrong. error 0: not known (yet).
+	 */
+	int64_t clock_offset_ns;
+	uint64_t clock_error_ns;
 };
 
 /*
@@ -208,6 +215,10 @@ void fb_link_timeout(struct fb_link *link, uint64_t now);
 
 /* Ends the session: one CLOSE comes out of fb_link_tx(), state() is told FB_LINK_DEAD. */
 void fb_link_close(struct fb_link *link, enum fb_link_reason reason, const char *text, uint64_t now);
+
+/* Round trips as measured, ns. */
+struct fb_histogram;
+const struct fb_histogram *fb_link_rtt(const struct fb_link *link);
 
 void fb_link_get_stats(const struct fb_link *link, struct fb_link_stats *stats);
 

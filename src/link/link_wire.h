@@ -50,6 +50,7 @@ enum fb_wire_kind {
 enum {
 	FB_WIRE_F_PING = 0x01,      /* acknowledge at once */
 	FB_WIRE_F_ECHO = 0x02,      /* echo and echo_delay are valid */
+	FB_WIRE_F_TIME = 0x04,      /* without payload: pos is the sender's clock */
 	FB_WIRE_F_KEY_PHASE = 0x80, /* for authenticating suites; 0 in suite 0 */
 };
 

@@ -186,6 +186,8 @@ void fb_rx_data(struct fb_link *link, uint64_t now, const struct fb_wire_head *h
 		fb_link_die(link, FB_LINK_R_PROTOCOL, "the peer acknowledged what was not sent", true);
 		return;
 	}
+	if (h->flags & FB_WIRE_F_TIME && len == h->hlen && ack.has_echo)
+		fb_clock_heard(link, now, fb_get_be64(d + FB_WIRE_O_POS), ack.echo, ack.echo_delay);
 	if (h->flags & FB_WIRE_F_PING)
 		link->ack_now = true;
 	if (len > h->hlen)

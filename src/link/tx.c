@@ -237,7 +237,7 @@ static struct fb_link_out put_ack(struct fb_link *link, uint64_t now, bool ping)
 	uint16_t n = (uint16_t)(link->ranges.n < FB_WIRE_SACKS_MAX ? link->ranges.n : FB_WIRE_SACKS_MAX);
 	uint16_t hlen = (uint16_t)(FB_WIRE_DATA_HLEN + n * FB_WIRE_SACK);
 
-	put_header(link, now, d, link->slab.pos, ping ? FB_WIRE_F_PING : 0, hlen);
+	put_header(link, now, d, fb_clock_told(link, now), (uint8_t)(FB_WIRE_F_TIME | (ping ? FB_WIRE_F_PING : 0)), hlen);
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t *s = d + FB_WIRE_DATA_HLEN + i * FB_WIRE_SACK;
 

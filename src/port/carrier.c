@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "link/link_wire.h"
 #include "port/internal.h"
@@ -166,6 +167,14 @@ void fb_carrier_leave(struct fb_carrier *c)
 {
 	if (--c->depth == 0 && c->closing)
 		free_carrier(c);
+}
+
+int64_t fb_carrier_clock(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec - (int64_t)fb_clock_ns();
 }
 
 int fb_carrier_random(void *out, size_t len)
@@ -409,6 +418,7 @@ static void accept_hello(struct fb_carrier *c, const struct fb_net_addr *from, c
 		return;
 	}
 	config.mtu = fb_carrier_mtu(c, from);
+	config.clock_ns = fb_carrier_clock();
 	err = fb_carrier_random(nonce, sizeof(nonce));
 	if (!err)
 		err = fb_link_accept(&p->link, &config, &c->self, data, len, nonce, &fb_link_port_user, p,

@@ -20,6 +20,7 @@
 extern "C" {
 #endif
 
+struct fb_histogram;
 struct fb_loop;
 struct fb_carrier;
 
@@ -76,6 +77,7 @@ struct fb_port_stats {
 	struct fb_link_stats link;
 	uint64_t rx_malformed[PCIE_TLP_ERRORS]; /* TLPs dropped, by enum pcie_tlp_error */
 	uint64_t tx[PCIE_TLP_TYPES], rx[PCIE_TLP_TYPES];
+	const struct fb_histogram *rtt; /* of the link, ns, until the port is closed; NULL: there is none */
 };
 /* Only for ports of a carrier. */
 void fb_port_get_stats(struct fb_port *port, struct fb_port_stats *stats);

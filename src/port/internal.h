@@ -102,6 +102,8 @@ void fb_carrier_enter(struct fb_carrier *c);
 void fb_carrier_leave(struct fb_carrier *c); /* the carrier may be gone on return */
 int fb_carrier_peer(struct fb_carrier *c, const char *peer, struct fb_net_addr *addr); /* 0 or -EINVAL, logged */
 uint32_t fb_carrier_mtu(struct fb_carrier *c, const struct fb_net_addr *peer);
+/* What the loop's clock lacks to the time of day: peers compare that. */
+int64_t fb_carrier_clock(void);
 int fb_carrier_random(void *out, size_t len);
 /* One datagram, or nothing when the net is full. */
 void fb_carrier_send_one(struct fb_carrier *c, const struct fb_net_addr *to, const uint8_t *data, size_t len);

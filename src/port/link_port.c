@@ -256,6 +256,7 @@ int fb_port_connect(struct fb_port **out, struct fb_carrier *c, const char *peer
 	p->port.arg = arg;
 	p->source.on_root = true;
 	config.mtu = fb_carrier_mtu(c, &addr);
+	config.clock_ns = fb_carrier_clock();
 	if (config.mtu)
 		err = fb_carrier_random(nonce, sizeof(nonce));
 	else
@@ -285,6 +286,7 @@ void fb_port_get_stats(struct fb_port *port, struct fb_port_stats *stats)
 		 p->carrier->base->format(&p->peer, address, sizeof(address)));
 	if (p->link)
 		fb_link_get_stats(p->link, &stats->link);
+	stats->rtt = p->link ? fb_link_rtt(p->link) : NULL;
 	memcpy(stats->rx_malformed, p->rx_malformed, sizeof(stats->rx_malformed));
 	memcpy(stats->tx, p->tx, sizeof(stats->tx));
 	memcpy(stats->rx, p->rx, sizeof(stats->rx));

@@ -808,9 +808,49 @@ static void test_names(void **state)
 	assert_string_equal(fb_link_state_name((enum fb_link_state)-1), "?");
 }
 
+/* The two clocks differ; the ways there and back do, too. Both ends know the difference to within what they say. */
+static void test_clock_offset(void **state)
+{
+	static const int64_t differences[] = {0, 123456789012345, -5000000};
+
+	for (unsigned k = 0; k < sizeof(differences) / sizeof(differences[0]); k++) {
+		struct pair *p = new_pair();
+		struct fb_link_stats seen[2];
+
+		p->side[0].config.clock_ns = 1000;
+		p->side[1].config.clock_ns = 1000 + differences[k];
+		connect_root(p);
+		for (unsigned i = 0; i < 60000; i++) { /* 12 s */
+			uint64_t slow = i % 50 ? 400000 : 0; /* most exchanges are bad ones */
+
+			pump(p, 0);
+			p->now += 30000 + slow;
+			pump(p, 1);
+			p->now += 10000;
+			for (unsigned s = 0; s < 2 && p->side[s].link; s++) {
+				if (fb_link_deadline(p->side[s].link) <= p->now)
+					fb_link_timeout(p->side[s].link, p->now);
+			}
+			p->now += 160000;
+			if (i % 50 == 0)
+				fb_link_send(p->side[0].link, FB_LINK_P, "1234", 4, NULL, 0);
+		}
+		for (unsigned s = 0; s < 2; s++) {
+			int64_t expected = s ? -differences[k] : differences[k], wrong;
+
+			fb_link_get_stats(p->side[s].link, &seen[s]);
+			wrong = seen[s].clock_offset_ns - expected;
+			assert_true(seen[s].clock_error_ns > 0 && seen[s].clock_error_ns < 1000000);
+			assert_true(wrong <= (int64_t)seen[s].clock_error_ns && -wrong <= (int64_t)seen[s].clock_error_ns);
+		}
+		free_pair(p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_clock_offset),
 		cmocka_unit_test(test_begin),	     cmocka_unit_test(test_welcome_lost),
 		cmocka_unit_test(test_first_data_lost), cmocka_unit_test(test_candidates),
 		cmocka_unit_test(test_small_path),   cmocka_unit_test(test_accept_errors),
