@@ -53,6 +53,21 @@ static void print_counters(const char *title, const json_t *o)
 	printf("%s\n", any ? "" : "-");
 }
 
+/* Times at the hops: one line each, those without any left out. */
+static void print_times(const json_t *times)
+{
+	const char *hop;
+	char title[32];
+	json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)times, hop, value) {
+		if (!json_integer_value(json_object_get(value, "n")))
+			continue;
+		snprintf(title, sizeof(title), "t %s", hop);
+		print_counters(title, value);
+	}
+}
+
 static void print_port(const json_t *port)
 {
 	if (!json_is_object(port)) {
@@ -60,6 +75,8 @@ static void print_port(const json_t *port)
 		return;
 	}
 	print_counters("link", json_object_get(port, "link"));
+	if (json_integer_value(json_object_get(json_object_get(port, "rtt"), "n")))
+		print_counters("t rtt", json_object_get(port, "rtt"));
 	print_counters("TLPs sent", json_object_get(port, "tlp_tx"));
 	print_counters("received", json_object_get(port, "tlp_rx"));
 	if (json_object_size(json_object_get(port, "malformed")))
@@ -75,6 +92,7 @@ static void print_functions(const json_t *answer, const char *where)
 		printf("%s on %s\n", ask_text(f, "id"), where);
 		print_counters("counters", json_object_get(f, "counters"));
 		print_counters("model", json_object_get(f, "model"));
+		print_times(json_object_get(f, "times"));
 		print_port(json_object_get(f, "port"));
 	}
 }
@@ -111,7 +129,9 @@ static void print_daemon(const json_t *answer)
 static bool is_gauge(const char *key)
 {
 	static const char *const gauges[] = {"pid",    "srtt_ns", "rttvar_ns", "min_rtt_ns",  "rto_ns",	   "mtu",
-					     "window", "in_flight", "slots",   "slots_free", "running", "incarnation", NULL};
+					     "window", "in_flight", "slots",   "slots_free", "running", "incarnation",
+					     "clock_offset_ns", "clock_error_ns", "mean_ns", "p50_ns", "p90_ns",
+					     "p99_ns", "p999_ns", "max_ns", NULL};
 
 	for (const char *const *g = gauges; *g; g++) {
 		if (!strcmp(*g, key))

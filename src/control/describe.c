@@ -5,6 +5,7 @@
 #include "control/describe.h"
 #include "control/put.h"
 #include "port/carrier.h"
+#include "util/histogram.h"
 #include "util/loop.h"
 
 json_t *fb_describe_bdf(uint16_t bdf)
@@ -120,6 +121,8 @@ static json_t *describe_link(const struct fb_link_stats *s)
 	PUT(o, s, mtu);
 	PUT(o, s, window);
 	PUT(o, s, in_flight);
+	json_object_set_new(o, "clock_offset_ns", json_integer((json_int_t)s->clock_offset_ns));
+	PUT(o, s, clock_error_ns);
 	return o;
 }
 
@@ -135,11 +138,36 @@ static json_t *describe_types(const uint64_t *count)
 	return o;
 }
 
+json_t *fb_describe_times(const struct fb_histogram *h)
+{
+	json_t *o, *buckets;
+
+	if (!h)
+		return json_null();
+	o = json_object();
+	buckets = json_array();
+	put_u64(o, "n", h->n);
+	put_u64(o, "mean_ns", h->n ? h->sum / h->n : 0);
+	put_u64(o, "p50_ns", fb_histogram_percentile(h, 500000));
+	put_u64(o, "p90_ns", fb_histogram_percentile(h, 900000));
+	put_u64(o, "p99_ns", fb_histogram_percentile(h, 990000));
+	put_u64(o, "p999_ns", fb_histogram_percentile(h, 999000));
+	put_u64(o, "max_ns", h->max);
+	for (unsigned i = 0; i < FB_HISTOGRAM_BUCKETS; i++) {
+		if (h->bucket[i])
+			json_array_append_new(buckets, json_pack("[I, I]", (json_int_t)fb_histogram_value(i),
+								 (json_int_t)h->bucket[i]));
+	}
+	json_object_set_new(o, "buckets", buckets);
+	return o;
+}
+
 json_t *fb_describe_port(const struct fb_port_stats *s)
 {
 	json_t *o = json_object(), *malformed = json_object();
 
 	put_text(o, "peer", s->peer);
+	json_object_set_new(o, "rtt", fb_describe_times(s->rtt));
 	json_object_set_new(o, "link", describe_link(&s->link));
 	json_object_set_new(o, "tlp_tx", describe_types(s->tx));
 	json_object_set_new(o, "tlp_rx", describe_types(s->rx));

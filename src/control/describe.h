@@ -20,11 +20,14 @@ struct fb_port_stats;
 struct fb_net_stats;
 struct fb_carrier_stats;
 struct fb_loop_stats;
+struct fb_histogram;
 struct fb_tap_stats;
 
 json_t *fb_describe_port(const struct fb_port_stats *stats);
 json_t *fb_describe_net(const struct fb_net_stats *stats);
 json_t *fb_describe_carrier(const struct fb_carrier_stats *stats);
+/* "n", "mean_ns", "p50_ns" … and "buckets": [[ns, samples], …]. `times` NULL: null. */
+json_t *fb_describe_times(const struct fb_histogram *times);
 json_t *fb_describe_loop(const struct fb_loop_stats *stats);
 json_t *fb_describe_capture(const struct fb_tap_stats *stats);
 

@@ -45,7 +45,8 @@ json_t *fb_describe_box_ls(struct fb_box *box, const json_t *only)
 
 static json_t *stats_function(struct fb_box *box, unsigned index, const struct fb_function_info *f)
 {
-	json_t *o = json_object(), *count = json_object(), *model = json_object();
+	json_t *o = json_object(), *count = json_object(), *model = json_object(),
+	       *times = json_object();
 	struct fb_port_stats port;
 
 	put_text(o, "id", f->id);
@@ -69,6 +70,10 @@ static json_t *stats_function(struct fb_box *box, unsigned index, const struct f
 	json_object_set_new(o, "counters", count);
 	fb_box_function_stats(box, index, put_model_counter, model);
 	json_object_set_new(o, "model", model);
+	for (unsigned hop = 0; hop < FB_BOX_HOPS; hop++)
+		json_object_set_new(times, fb_box_hop_name((enum fb_box_hop)hop),
+				    fb_describe_times(fb_box_function_time(box, index, (enum fb_box_hop)hop)));
+	json_object_set_new(o, "times", times);
 	json_object_set_new(o, "port",
 			    fb_box_function_link(box, index, &port) == 0 ? fb_describe_port(&port) : json_null());
 	return o;

@@ -163,6 +163,7 @@ static json_t *describe_remote(struct fb_root *root)
 	PUT(o, &r, sessions_total);
 	PUT(o, &r, refused);
 	json_object_set_new(o, "counters", describe_remote_counters(&r.count));
+	json_object_set_new(o, "time", fb_describe_times(r.time));
 	for (unsigned i = 0; fb_root_remote_session_info(root, i, &s) == 0; i++) {
 		json_t *requester = json_object();
 
@@ -177,11 +178,15 @@ static json_t *describe_remote(struct fb_root *root)
 
 static json_t *stats_function(struct fb_root *root, unsigned index, const struct fb_root_function_info *f)
 {
-	json_t *o = json_object();
+	json_t *o = json_object(), *times = json_object();
 	struct fb_port_stats port;
 
 	put_text(o, "id", f->id);
 	json_object_set_new(o, "counters", describe_counters(&f->count));
+	for (unsigned hop = 0; hop < FB_ROOT_HOPS; hop++)
+		json_object_set_new(times, fb_root_hop_name((enum fb_root_hop)hop),
+				    fb_describe_times(fb_root_function_time(root, index, (enum fb_root_hop)hop)));
+	json_object_set_new(o, "times", times);
 	json_object_set_new(o, "port",
 			    fb_root_function_link(root, index, &port) == 0 ? fb_describe_port(&port) : json_null());
 	return o;

@@ -350,6 +350,19 @@ int fb_box_function_link(const struct fb_box *box, unsigned index, struct fb_por
 	return 0;
 }
 
+static const char *const hop_names[] = {[FB_BOX_HOP_BOX] = "box", [FB_BOX_HOP_MODEL] = "model"};
+_Static_assert(sizeof(hop_names) / sizeof(hop_names[0]) == FB_BOX_HOPS, "a hop has no name");
+
+const char *fb_box_hop_name(enum fb_box_hop hop)
+{
+	return (unsigned)hop < FB_BOX_HOPS ? hop_names[hop] : "?";
+}
+
+const struct fb_histogram *fb_box_function_time(const struct fb_box *box, unsigned index, enum fb_box_hop hop)
+{
+	return index < box->n && (unsigned)hop < FB_BOX_HOPS ? &box->entries[index]->dev->times[hop].time : NULL;
+}
+
 void fb_box_function_stats(const struct fb_box *box, unsigned index,
 			   void (*put)(void *arg, const char *name, uint64_t value), void *arg)
 {

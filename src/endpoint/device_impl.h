@@ -27,6 +27,7 @@
 #include "endpoint/endpoint.h"
 #include "tlp/split.h"
 #include "util/log.h"
+#include "util/hop.h"
 #include "util/loop.h"
 
 enum {
@@ -298,6 +299,7 @@ struct fb_device {
 	LIST_HEAD(, fb_poller_impl) pollers;
 
 	struct fb_function_info stats; /* its counters only */
+	struct fb_hop times[FB_BOX_HOPS];
 	struct fb_log_limit log_mmio, log_tlp;
 };
 

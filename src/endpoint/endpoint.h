@@ -15,6 +15,7 @@
 extern "C" {
 #endif
 
+struct fb_histogram;
 struct fb_loop;
 struct fb_box;
 
@@ -93,6 +94,14 @@ void fb_box_free(struct fb_box *box);
 /* Detaches the root that has function `id` (unplug): 0, -ENOENT, -ENOTCONN. */
 int fb_box_evict(struct fb_box *box, const char *id, const char *text);
 
+/* Where time goes (docs/operations.md, "Times"). */
+enum fb_box_hop {
+	FB_BOX_HOP_BOX,   /* a register access, from its TLP to its end: of a read the completion; of every 8th */
+	FB_BOX_HOP_MODEL, /* of that, what the model's own code takes */
+	FB_BOX_HOPS
+};
+const char *fb_box_hop_name(enum fb_box_hop hop);
+
 /* For ls and stats. */
 struct fb_function_info {
 	const char *id, *model;
@@ -110,6 +119,8 @@ unsigned fb_box_functions(const struct fb_box *box);
 int fb_box_function_info(const struct fb_box *box, unsigned index, struct fb_function_info *info);
 /* The link's counters of an attached function: 0 or -ENOTCONN. */
 int fb_box_function_link(const struct fb_box *box, unsigned index, struct fb_port_stats *stats);
+/* ns, valid until the box is freed; NULL: no such function. */
+const struct fb_histogram *fb_box_function_time(const struct fb_box *box, unsigned index, enum fb_box_hop hop);
 /* The model's own counters. */
 void fb_box_function_stats(const struct fb_box *box, unsigned index,
 			   void (*put)(void *arg, const char *name, uint64_t value), void *arg);

@@ -173,7 +173,7 @@ static int decode(const struct fb_device *dev, bool io, uint64_t address, uint32
 	return -1;
 }
 
-bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
+static bool request(struct fb_device *dev, const struct pcie_tlp *tlp, uint64_t since)
 {
 	bool io = tlp->type == PCIE_TLP_IORD || tlp->type == PCIE_TLP_IOWR;
 	bool write = tlp->type == PCIE_TLP_MWR || tlp->type == PCIE_TLP_IOWR;
@@ -181,7 +181,7 @@ bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
 	enum pcie_cpl_status status = PCIE_CPL_SC;
 	struct fb_walk a = {.dev = dev, .tlp = tlp};
 	uint8_t data[PCIE_TLP_MAX_DATA];
-	uint64_t address;
+	uint64_t address, walking = 0;
 	int bar;
 
 	if (dev->view.d3hot || !(io ? dev->view.io : dev->view.memory))
@@ -200,7 +200,10 @@ bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
 		dev->stats.mmio_reads++;
 		a.data = memset(data, 0, len);
 	}
+	if (since)
+		walking = fb_clock_ns();
 	walk(&a, write);
+	fb_hop_end(&dev->times[FB_BOX_HOP_MODEL], walking);
 	if (a.held && fb_held_wait(&a))
 		return false;
 	/* The model may have been told of the end of its session by what it did; then nobody waits for an answer. */
@@ -212,4 +215,14 @@ bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
 	if (!io)
 		pcie_tlp_get_range(tlp, &address, &enabled);
 	return fb_post_completion(dev, tlp, status, write || status != PCIE_CPL_SC ? NULL : data, enabled);
+}
+
+bool fb_mmio_request(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	uint64_t since = fb_hop_begin(&dev->times[FB_BOX_HOP_BOX], 8);
+	bool done = request(dev, tlp, since);
+
+	if (done) /* not if it is held: what a model puts off is its own time */
+		fb_hop_end(&dev->times[FB_BOX_HOP_BOX], since);
+	return done;
 }

@@ -283,7 +283,12 @@ static void down(void *arg, int reason, const char *text)
 
 static bool tlp_arrived(void *arg, const struct pcie_tlp *tlp)
 {
-	return fb_dma_tlp(arg, tlp);
+	struct fb_root_function *f = arg;
+	uint64_t since = fb_hop_begin(&f->times[FB_ROOT_HOP_DMA], 16);
+	bool done = fb_dma_tlp(f, tlp);
+
+	fb_hop_end(&f->times[FB_ROOT_HOP_DMA], since);
+	return done;
 }
 
 static void writable(void *arg, enum pcie_fc cls)

@@ -25,6 +25,7 @@
 #include "root/vfio_user.h"
 #include "util/listener.h"
 #include "util/log.h"
+#include "util/hop.h"
 #include "util/loop.h"
 
 #define FB_CONTAINER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -58,7 +59,7 @@ struct fb_vm_access {
 	bool used, reply, held;
 	uint16_t id, command; /* of the message */
 	uint32_t region, count, flags;
-	uint64_t offset;
+	uint64_t offset, since, sent; /* since: its message came; sent: its requests began */
 	uint8_t *buf; /* inline_buf, or `large` bytes from malloc: it holds the ops, too, when they are many */
 	size_t large;
 	unsigned did;
@@ -197,6 +198,7 @@ struct fb_root_function {
 	struct fb_irq irq;
 
 	struct fb_root_counters count;
+	struct fb_hop times[FB_ROOT_HOPS];
 	struct fb_log_limit log_timeout, log_unmapped, log_requester, log_unsupported, log_client, log_refused, log_error,
 		log_fault;
 

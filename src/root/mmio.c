@@ -99,6 +99,7 @@ static struct fb_vm_access *get(struct fb_root_function *f, const struct fb_vu_m
 	vm->large = large;
 	vm->buf = large ? buf : vm->inline_buf;
 	memset(&vm->access, 0, sizeof(vm->access));
+	vm->since = fb_function_now(f); /* when its message was found to be there */
 	vm->access.arg = vm;
 	return vm;
 }
@@ -181,6 +182,8 @@ static void answer(struct fb_vm_access *vm)
 	if (vm->reply) {
 		if (vm->command == VFIO_USER_REGION_READ) {
 			answer_read(vm);
+			if (vm->access.done && vm->status == 0) /* it went over the network */
+				fb_histogram_add(&vm->f->times[FB_ROOT_HOP_ACCESS].time, fb_clock_ns() - vm->since);
 		} else {
 			bool region = vm->command == VFIO_USER_REGION_WRITE;
 			uint8_t *p = fb_vu_put(&vm->f->vu, vm->id, vm->command, VFIO_USER_TYPE_REPLY, 0,
@@ -227,6 +230,8 @@ static void done(struct fb_access *access, int status)
 	unsigned did = vm->did;
 
 	vm->status = status;
+	if (status == 0 && vm->command == VFIO_USER_REGION_READ)
+		fb_histogram_add(&f->times[FB_ROOT_HOP_REQUEST].time, fb_clock_ns() - vm->sent);
 	if (status == -ETIMEDOUT)
 		log_timeout(vm);
 	else if (status == -EIO)
@@ -252,6 +257,7 @@ static void done(struct fb_access *access, int status)
 static void start(struct fb_vm_access *vm)
 {
 	vm->access.done = done;
+	vm->sent = fb_clock_ns();
 	fb_rq_start(&vm->f->rq, &vm->access, fb_function_now(vm->f) + vm->f->env->answer_ns);
 }
 

@@ -80,6 +80,7 @@ struct fb_remote {
 	uint64_t sessions_total, refused;
 	struct fb_root_remote_counters past; /* of sessions that are over */
 	struct fb_log_limit log_refused;
+	struct fb_hop time;
 };
 
 /* ---- Answers -------------------------------------------------------------------------- */
@@ -440,8 +441,16 @@ static void drain(struct session *s)
 static bool tlp_arrived(void *arg, const struct pcie_tlp *tlp)
 {
 	struct session *s = arg;
+	struct fb_hop *time = &s->remote->time;
+	uint64_t since;
+	bool done;
 
-	return s->waiting ? enqueue(s, tlp) : serve(s, tlp);
+	if (s->waiting)
+		return enqueue(s, tlp);
+	since = fb_hop_begin(time, 16);
+	done = serve(s, tlp);
+	fb_hop_end(time, since);
+	return done;
 }
 
 void fb_remote_kick(struct fb_remote *remote, struct fb_root_function *f)
@@ -656,6 +665,7 @@ void fb_remote_info(const struct fb_remote *remote, struct fb_root_remote_info *
 	info->sessions = remote->n_sessions;
 	info->sessions_total = remote->sessions_total;
 	info->refused = remote->refused;
+	info->time = &remote->time.time;
 	info->count = remote->past;
 	for (const struct session *s = remote->sessions; s; s = s->next)
 		add_counters(&info->count, &s->count);

@@ -159,7 +159,17 @@ struct fb_root_function_info {
 	uint64_t dma_bytes; /* guest memory mapped */
 	struct fb_root_counters count;
 };
+/* Where time goes (docs/operations.md, "Times"). */
+enum fb_root_hop {
+	FB_ROOT_HOP_ACCESS,  /* a guest's read, from its message to the reply */
+	FB_ROOT_HOP_REQUEST, /* of that, from the TLP to its completion: wire and box */
+	FB_ROOT_HOP_DMA,     /* what the root does with one TLP of the function; of every 16th */
+	FB_ROOT_HOPS
+};
+const char *fb_root_hop_name(enum fb_root_hop hop);
 unsigned fb_root_functions(const struct fb_root *root);
+/* ns, valid until the function is gone; NULL: no such function. */
+const struct fb_histogram *fb_root_function_time(const struct fb_root *root, unsigned index, enum fb_root_hop hop);
 /* 0 or -ENOENT. */
 int fb_root_function_info(const struct fb_root *root, unsigned index, struct fb_root_function_info *info);
 /* The link's counters: 0, -ENOENT, or -ENOTCONN without a session. */
@@ -193,6 +203,7 @@ struct fb_root_remote_info {
 	unsigned rules, sessions; /* sessions: now */
 	uint64_t sessions_total, refused; /* refused: at their hello */
 	struct fb_root_remote_counters count; /* of all sessions, past ones included */
+	const struct fb_histogram *time; /* what the root does with one TLP, ns; of every 16th */
 };
 void fb_root_remote_info(const struct fb_root *root, struct fb_root_remote_info *info);
 struct fb_root_remote_session_info {

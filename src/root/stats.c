@@ -19,6 +19,18 @@ const char *fb_root_irq_mode_name(enum fb_root_irq_mode mode)
 	return (unsigned)mode < FB_ROOT_IRQ_MODES ? irq_mode_names[mode] : "?";
 }
 
+static const char *const hop_names[] = {
+	[FB_ROOT_HOP_ACCESS] = "access",
+	[FB_ROOT_HOP_REQUEST] = "request",
+	[FB_ROOT_HOP_DMA] = "dma",
+};
+_Static_assert(sizeof(hop_names) / sizeof(hop_names[0]) == FB_ROOT_HOPS, "a hop has no name");
+
+const char *fb_root_hop_name(enum fb_root_hop hop)
+{
+	return (unsigned)hop < FB_ROOT_HOPS ? hop_names[hop] : "?";
+}
+
 unsigned fb_root_functions(const struct fb_root *root)
 {
 	return root->n_functions;
@@ -31,6 +43,13 @@ static const struct fb_root_function *at(const struct fb_root *root, unsigned in
 	while (f && index-- > 0)
 		f = f->next;
 	return f;
+}
+
+const struct fb_histogram *fb_root_function_time(const struct fb_root *root, unsigned index, enum fb_root_hop hop)
+{
+	const struct fb_root_function *f = at(root, index);
+
+	return f && (unsigned)hop < FB_ROOT_HOPS ? &f->times[hop].time : NULL;
 }
 
 static enum fb_root_irq_mode irq_mode(const struct fb_root_function *f)
