@@ -5,13 +5,16 @@
  *
  *	port-bench server LISTEN [--poll-us N] [--mtu N]
  *	port-bench client PEER read-latency|write|read [--poll-us N] [--seconds N] [--size BYTES] [--depth N] [--mtu N]
+ *		[--tap FILE]
  *
  * The server answers MRd with CplD and swallows MWr. read-latency: one MRd at a
  * time, percentiles of the round trip. write: MWr of --size as fast as they are
  * taken, closed by one MRd, which the ordering rules keep behind them. read:
- * --depth MRd of --size at a time. The client prints one line of JSON.
+ * --depth MRd of --size at a time. --tap shows the client's TLPs to a tap, and captures them into FILE unless that is "-".
+ * The client prints one line of JSON.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capture/capture.h"
 #include "port/carrier.h"
 #include "tlp/tlp.h"
 #include "util/log.h"
@@ -40,6 +44,8 @@ struct bench {
 	unsigned n_samples, outstanding, next_tag;
 	bool blocked, closing_read;
 	struct fb_flush pump;
+	struct fb_tap *tap;
+	struct fb_capture *capture;
 };
 
 static struct fb_loop *to_stop;
@@ -228,11 +234,32 @@ static void report(struct bench *b)
 	printf("{\"mode\":\"%s\",\"size\":%u,\"poll_us\":%u,\"seconds\":%.3f,\"ops\":%" PRIu64 ",\"ops_per_s\":%.0f,"
 	       "\"gbit_per_s\":%.3f,\"p50_us\":%.2f,\"p99_us\":%.2f,\"p999_us\":%.2f,\"mtu\":%u,\"retransmits\":%" PRIu64
 	       ",\"timeouts\":%" PRIu64 ",\"tx_datagrams\":%" PRIu64 ",\"tx_calls\":%" PRIu64 ",\"rx_datagrams\":%" PRIu64
-	       ",\"rx_calls\":%" PRIu64 ",\"credit_stalls\":%" PRIu64 ",\"window_stalls\":%" PRIu64 "}\n",
+	       ",\"rx_calls\":%" PRIu64 ",\"credit_stalls\":%" PRIu64 ",\"window_stalls\":%" PRIu64
+	       ",\"captured\":%" PRIu64 ",\"dropped\":%" PRIu64 "}\n",
 	       b->mode, b->size, b->poll_us, seconds, b->operations, (double)b->operations / seconds,
 	       (double)b->bytes * 8 / seconds / 1e9, percentile(b, 0.5), percentile(b, 0.99), percentile(b, 0.999),
 	       s.link.mtu, s.link.retransmits, s.link.timeouts, net->tx_datagrams, net->tx_calls, net->rx_datagrams,
-	       net->rx_calls, s.link.credit_stalls, s.link.window_stalls);
+	       net->rx_calls, s.link.credit_stalls, s.link.window_stalls, b->tap ? fb_tap_stats(b->tap)->tlps : 0,
+	       b->tap ? fb_tap_stats(b->tap)->dropped : 0);
+}
+
+static void start_tap(struct bench *b, const char *path)
+{
+	struct fb_capture_config config = {.writer = "port-bench", .n_fds = 1};
+	char error[200];
+	int fd;
+
+	if (fb_tap_new(&b->tap, b->loop))
+		die("out of memory");
+	if (!strcmp(path, "-"))
+		return;
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die(path);
+	config.fds = &fd;
+	if (fb_capture_start(&b->capture, b->tap, &config, error, sizeof(error)))
+		die(error);
+	close(fd);
 }
 
 int main(int argc, char **argv)
@@ -240,6 +267,7 @@ int main(int argc, char **argv)
 	struct bench b = {.mode = "", .poll_us = 0, .size = 4096, .depth = 64, .duration_ns = 2000000000};
 	static const struct fb_acceptor acceptor = {.hello = hello};
 	struct fb_carrier_config config = {.self = {.node = "port-bench", .incarnation = 1}};
+	const char *tap = NULL;
 	bool server;
 	int first = 3;
 
@@ -256,6 +284,10 @@ int main(int argc, char **argv)
 	for (int i = first; i + 1 < argc; i += 2) {
 		uint64_t v;
 
+		if (!strcmp(argv[i], "--tap")) {
+			tap = argv[i + 1];
+			continue;
+		}
 		if (fb_parse_u64(argv[i + 1], &v))
 			die("options have numbers");
 		if (!strcmp(argv[i], "--poll-us"))
@@ -280,6 +312,9 @@ int main(int argc, char **argv)
 	fb_link_config_default(&config.link);
 	config.mtu = b.mtu;
 	b.pump.flush = pump;
+	if (tap)
+		start_tap(&b, tap);
+	config.tap = b.tap;
 	if (server)
 		config.listen = argv[2];
 	else
@@ -298,6 +333,8 @@ int main(int argc, char **argv)
 	if (!server && b.end)
 		report(&b);
 	fb_carrier_close(b.carrier);
+	fb_capture_free(b.capture);
+	fb_tap_free(b.tap);
 	fb_loop_free(b.loop);
 	free(b.samples);
 	return 0;

@@ -122,7 +122,7 @@ Left running; Ctrl-C ends it all.
     vm.process.wait(timeout=None)
 
 
-def demo(t, keep):
+def demo(t, keep, capture):
     story = Story()
     story.step("two hosts, joined by an Ethernet cable (veth)")
     net = t.net()
@@ -139,7 +139,7 @@ def demo(t, keep):
     check(vm.run("ls /sys/class/nvme 2>/dev/null || true") == "", "the guest has a drive before it was plugged")
 
     story.step("host: farbus root plugs the drive into the running guest")
-    root = t.root(net, vm=vm)
+    root = t.root(net, vm=vm, args=["--capture", f"{capture}"] if capture else ())
     vm.until("test -b /dev/nvme0n1", 30, "the guest's nvme driver to offer the drive")
     story.show(f"farbus root --connect {box.address} --socket-dir … --qmp … --slot slot0\n"
                + vm.run("lspci -nn | grep -i 'non-volatile'; nvme list"))
@@ -174,12 +174,13 @@ def demo(t, keep):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__.replace("\n", " "))
+    parser.add_argument("--capture", metavar="FILE", help="write what passes, as TLPs, to this pcapng file")
     parser.add_argument("--keep", action="store_true", help="leave it running, and say how to get in")
     options = parser.parse_args()
     farbus_vm.stop_on_signals()
     with open(os.devnull, "w") as quiet, farbus_vm.Test("demo", output=quiet) as t:
         try:
-            demo(t, options.keep)
+            demo(t, options.keep, options.capture and pathlib.Path(options.capture).absolute())
         except (Failure, Skip, subprocess.SubprocessError) as error:
             print(f"\nFAILED: {error}\n{t.tails()}\nlogs: {t.logs}", flush=True)
             return 1

@@ -605,6 +605,7 @@ int fb_carrier_open(struct fb_carrier **out, struct fb_loop *loop, const struct 
 	c->link = config->link;
 	c->self = config->self;
 	c->tap = config->tap;
+	c->accepts_as_root = config->accepts_as_root;
 	c->mtu = config->mtu;
 	c->acceptor = acceptor;
 	c->arg = arg;

@@ -32,6 +32,7 @@ struct fb_carrier_config {
 	struct fb_link_config link;
 	struct fb_link_identity self;
 	struct fb_tap *tap; /* is shown each TLP that passes; NULL: none */
+	bool accepts_as_root; /* for captures: what is accepted here comes to a root (remote requesters), not to a box */
 };
 
 /* The box's side. All members may be NULL on a root. */

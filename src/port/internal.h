@@ -72,6 +72,7 @@ struct fb_carrier {
 	struct fb_link_config link;
 	struct fb_link_identity self;
 	struct fb_tap *tap;
+	bool accepts_as_root;
 	uint32_t mtu;
 	const struct fb_acceptor *acceptor;
 	void *arg;

@@ -212,6 +212,7 @@ struct fb_link_port *fb_link_port_new(struct fb_carrier *c, const struct fb_net_
 	p->timer.due = timer_due;
 	snprintf(p->function, sizeof(p->function), "%s", function);
 	snprintf(p->source.function, sizeof(p->source.function), "%s", function);
+	p->source.on_root = c->accepts_as_root;
 	p->source.carrier = strcmp(c->base->name, "loopback") ? FB_TAP_LINK : FB_TAP_LOOPBACK;
 	snprintf(p->name, sizeof(p->name), "%s %s", function, c->base->format(peer, address, sizeof(address)));
 	p->next = c->ports;

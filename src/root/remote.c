@@ -625,6 +625,7 @@ int fb_remote_new(struct fb_remote **out, struct fb_loop *loop, const struct fb_
 	}
 	carrier.listen = config->listen;
 	carrier.peer = NULL;
+	carrier.accepts_as_root = true;
 	/* Who is silent for so long does not keep a place: requesters come and go, and lose nothing by it. */
 	if (carrier.link.hold_ns > HOLD_NS)
 		carrier.link.hold_ns = HOLD_NS;
