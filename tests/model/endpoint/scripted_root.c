@@ -337,6 +337,11 @@ void scripted_root_detach(struct scripted_root *r)
 	fb_device_detach(r->dev);
 }
 
+void scripted_root_drop_reads(struct scripted_root *r)
+{
+	r->n_reads = 0;
+}
+
 void scripted_root_free(struct scripted_root *r)
 {
 	if (r->attached) {

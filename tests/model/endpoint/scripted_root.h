@@ -95,6 +95,8 @@ struct scripted_root *scripted_root_new(const struct fb_model *model, const char
  * it is freed before the first one. Either one's run() runs both.
  */
 struct scripted_root *scripted_root_function(struct scripted_root *first, unsigned number, uint64_t mem_size);
+/* Forgets the reads that wait for an answer, as after a function level reset. */
+void scripted_root_drop_reads(struct scripted_root *r);
 void scripted_root_free(struct scripted_root *r); /* checks that nothing was left behind */
 /* The root goes away, or comes (back). */
 void scripted_root_detach(struct scripted_root *r);
