@@ -49,7 +49,8 @@ class Devices(Case):
         self.assertEqual([line.split()[0] for line in table[1:]], [model["name"] for model in every["models"]])
         for model in every["models"]:
             text = self.good("devices", model["name"])
-            self.assertIn(f"{model['vendor']}:{model['device']}", text)
+            if model["vendor"] != "0000":  # of vfio-user all is found out when the device is made
+                self.assertIn(f"{model['vendor']}:{model['device']}", text)
             one = json.loads(self.good("devices", model["name"], "--json"))
             self.assertEqual(one, {**every, "models": [model]})
             # The help of --device is the same text; and each model has its page, with each of its options.
