@@ -19,5 +19,7 @@ int cmd_devices(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
 int cmd_decode(int argc, char **argv);
 int cmd_dma(int argc, char **argv);
+int cmd_top(int argc, char **argv);
+int cmd_wire(int argc, char **argv);
 
 #endif

@@ -20,6 +20,8 @@ static const struct {
 	{"plug", "hot-plug a function into the virtual machine", cmd_plug},
 	{"unplug", "take a function out of the virtual machine", cmd_unplug},
 	{"dma", "read and write the memory of another host", cmd_dma},
+	{"top", "watch functions: TLPs, bytes, latencies, losses", cmd_top},
+	{"wire", "what of an Ethernet is left under each framing", cmd_wire},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
