@@ -225,6 +225,8 @@ int fb_device_config_write(struct fb_device *dev, unsigned offset, uint32_t valu
 
 int fb_device_update_capability(struct fb_device *dev, unsigned at, const void *body, unsigned len)
 {
+	if (fb_on_thread(dev))
+		return fb_thread_update_capability(dev, at, body, len);
 	for (unsigned i = 0; i < dev->n_extra_caps; i++) {
 		const struct fb_extra_cap *c = &dev->extra_caps[i];
 

@@ -122,7 +122,9 @@ void fb_device_idle(struct fb_device *dev)
 
 void fb_device_set_present(struct fb_device *dev, bool present, const char *why)
 {
-	if (dev->hooks.present)
+	if (fb_on_thread(dev))
+		fb_thread_set_present(dev, present, why);
+	else if (dev->hooks.present)
 		dev->hooks.present(dev->hooks.arg, dev, present, why ? why : "");
 }
 

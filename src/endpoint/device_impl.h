@@ -353,8 +353,9 @@ void fb_thread_reset(struct fb_device *dev, enum fb_reset kind);
 bool fb_thread_timer_due(struct fb_device *dev, struct fb_device_timer *timer); /* false: no memory */
 void fb_thread_quiesce(struct fb_device *dev);
 void fb_thread_stats(struct fb_device *dev, void (*put)(void *arg, const char *name, uint64_t value), void *arg);
-/* thread.c: the API's calls when they come from the device's thread */
+/* thread.c, thread_calls.c: the API's calls when they come from the device's thread */
 bool fb_on_thread(const struct fb_device *dev);
+int fb_thread_call(const struct fb_device *dev, int (*run)(struct fb_device *dev, void *arg), void *arg); /* by the loop */
 int fb_thread_dma(struct fb_device *dev, bool read, const struct fb_dma_seg *segs, unsigned n, void *buf,
 		  fb_dma_done *done);
 void fb_thread_irq(struct fb_device *dev, unsigned vector);
@@ -366,6 +367,8 @@ uint16_t fb_thread_bdf(const struct fb_device *dev);
 bool fb_thread_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *addr);
 bool fb_thread_irq_target(const struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
 uint32_t fb_thread_config_read(struct fb_device *dev, unsigned offset);
+int fb_thread_update_capability(struct fb_device *dev, unsigned at, const void *body, unsigned len);
+void fb_thread_set_present(struct fb_device *dev, bool present, const char *why);
 int fb_thread_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables);
 int fb_thread_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline); /* FB_NEVER: off */
 void fb_thread_name(const struct fb_device *dev, char *name, size_t size);

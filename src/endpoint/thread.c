@@ -236,6 +236,25 @@ static int call_loop(struct fb_device *dev, int (*run)(struct fb_call *call, voi
 	return call.result;
 }
 
+struct plain_args {
+	int (*run)(struct fb_device *dev, void *arg);
+	void *arg;
+};
+
+static int run_plain(struct fb_call *call, void *arg)
+{
+	const struct plain_args *a = arg;
+
+	return a->run(call->dev, a->arg);
+}
+
+int fb_thread_call(const struct fb_device *dev, int (*run)(struct fb_device *dev, void *arg), void *arg)
+{
+	struct plain_args a = {run, arg};
+
+	return call_loop((struct fb_device *)(uintptr_t)dev, run_plain, &a);
+}
+
 struct dma_args {
 	bool read;
 	const struct fb_dma_seg *segs;
@@ -269,151 +288,6 @@ int fb_thread_dma(struct fb_device *dev, bool read, const struct fb_dma_seg *seg
 	struct dma_args a = {read, segs, n, buf};
 
 	return done ? -EINVAL /* the call itself says when it is done */ : call_loop(dev, run_dma, &a);
-}
-
-static int run_irq(struct fb_call *call, void *arg)
-{
-	fb_irq(call->dev, *(unsigned *)arg);
-	return 0;
-}
-
-void fb_thread_irq(struct fb_device *dev, unsigned vector)
-{
-	call_loop(dev, run_irq, &vector);
-}
-
-static int run_intx(struct fb_call *call, void *arg)
-{
-	fb_intx_set(call->dev, *(bool *)arg);
-	return 0;
-}
-
-void fb_thread_intx(struct fb_device *dev, bool asserted)
-{
-	call_loop(dev, run_intx, &asserted);
-}
-
-static int run_irq_mode(struct fb_call *call, void *arg)
-{
-	*(enum fb_irq_mode *)arg = fb_irq_mode(call->dev);
-	return 0;
-}
-
-enum fb_irq_mode fb_thread_irq_mode(const struct fb_device *dev)
-{
-	enum fb_irq_mode mode = FB_IRQ_NONE;
-
-	call_loop((struct fb_device *)(uintptr_t)dev, run_irq_mode, &mode);
-	return mode;
-}
-
-static int run_internal_error(struct fb_call *call, void *arg)
-{
-	fb_device_internal_error(call->dev, *(bool *)arg);
-	return 0;
-}
-
-void fb_thread_internal_error(struct fb_device *dev, bool fatal)
-{
-	call_loop(dev, run_internal_error, &fatal);
-}
-
-static int run_idle(struct fb_call *call, void *arg)
-{
-	(void)arg;
-	fb_device_idle(call->dev);
-	return 0;
-}
-
-void fb_thread_idle(struct fb_device *dev)
-{
-	call_loop(dev, run_idle, NULL);
-}
-
-struct place_args {
-	unsigned n; /* BAR, vector, offset */
-	uint64_t addr;
-	uint32_t value, be;
-	bool ok;
-};
-
-static int run_bdf(struct fb_call *call, void *arg)
-{
-	*(uint16_t *)arg = fb_device_bdf(call->dev);
-	return 0;
-}
-
-uint16_t fb_thread_bdf(const struct fb_device *dev)
-{
-	uint16_t bdf = 0;
-
-	call_loop((struct fb_device *)(uintptr_t)dev, run_bdf, &bdf);
-	return bdf;
-}
-
-static int run_bar_address(struct fb_call *call, void *arg)
-{
-	struct place_args *a = arg;
-
-	a->ok = fb_device_bar_address(call->dev, a->n, &a->addr);
-	return 0;
-}
-
-bool fb_thread_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *addr)
-{
-	struct place_args a = {.n = bar};
-
-	call_loop((struct fb_device *)(uintptr_t)dev, run_bar_address, &a);
-	*addr = a.addr;
-	return a.ok;
-}
-
-static int run_irq_target(struct fb_call *call, void *arg)
-{
-	struct place_args *a = arg;
-
-	a->ok = fb_irq_target(call->dev, a->n, &a->addr, &a->value);
-	return 0;
-}
-
-bool fb_thread_irq_target(const struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data)
-{
-	struct place_args a = {.n = vector};
-
-	call_loop((struct fb_device *)(uintptr_t)dev, run_irq_target, &a);
-	*addr = a.addr;
-	*data = a.value;
-	return a.ok;
-}
-
-static int run_config_read(struct fb_call *call, void *arg)
-{
-	struct place_args *a = arg;
-
-	a->value = fb_device_config_read(call->dev, a->n);
-	return 0;
-}
-
-uint32_t fb_thread_config_read(struct fb_device *dev, unsigned offset)
-{
-	struct place_args a = {.n = offset, .value = UINT32_MAX};
-
-	call_loop(dev, run_config_read, &a);
-	return a.value;
-}
-
-static int run_config_write(struct fb_call *call, void *arg)
-{
-	const struct place_args *a = arg;
-
-	return fb_device_config_write(call->dev, a->n, a->value, a->be);
-}
-
-int fb_thread_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables)
-{
-	struct place_args a = {.n = offset, .value = value, .be = byte_enables};
-
-	return call_loop(dev, run_config_write, &a);
 }
 
 struct timer_args {

@@ -139,7 +139,7 @@ static void deliver(const struct pcie_tlp *tlp)
 	}
 	f.port.current = (struct fb_port_credit){pcie_tlp_fc(back.type), (uint32_t)len};
 	if (!f.port.user->tlp(f.port.arg, &back)) {
-		CHECK(pcie_tlp_fc(back.type) == PCIE_FC_NP);
+		CHECK(pcie_tlp_fc(back.type) != PCIE_FC_CPL);
 		f.credits++;
 	}
 }
@@ -328,6 +328,23 @@ static void enumerate(void)
 	config_write(0xb0, 0x80000000);
 }
 
+/* One of the accesses that the model has deferred. */
+static bool end_access(uint8_t which)
+{
+	struct probe *p = fb_device_state(f.dev);
+	struct fb_access **late;
+
+	if (!p->n_late)
+		return false;
+	late = &p->late[which % p->n_late];
+	if (which & 0x80)
+		fb_access_fail(*late);
+	else
+		fb_access_complete(*late, which * 0x0101010101010101ull);
+	*late = p->late[--p->n_late];
+	return true;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
@@ -383,14 +400,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 				session(!f.attached);
 			else if (what < 0x80)
 				enumerate();
-			else
+			else if (what < 0xc0)
 				fb_device_internal_error(f.dev, what & 0x10);
+			else if (what & 0x10)
+				((struct probe *)fb_device_state(f.dev))->defer ^= true;
+			else
+				end_access(fb_rd_u8(&r));
 			break;
 		case 15:
 			config_write((uint16_t)(fb_rd_u8(&r) * 4), (uint32_t)fb_rd_be(&r, 4));
 			break;
 		}
 	}
+	((struct probe *)fb_device_state(f.dev))->defer = false;
+	while (end_access(0))
+		;
 	/* With room for all, everything that waits comes out, and every request has its answer. */
 	allow(1000000);
 	CHECK(fb_loop_once(f.loop, 0) == 0);

@@ -42,6 +42,7 @@ static void probe_reset(struct fb_device *dev, enum fb_reset kind)
 
 	p->resets++;
 	p->last_reset = kind;
+	p->n_late = 0;
 	memset(p->bar0, 0, sizeof(p->bar0));
 	memset(p->bar2, 0, sizeof(p->bar2));
 	memset(p->bar4, 0, sizeof(p->bar4));
@@ -61,6 +62,12 @@ static void record(struct probe *p, bool write, unsigned bar, uint64_t offset, u
 	p->n_access++;
 }
 
+static void defer(struct fb_device *dev, struct probe *p)
+{
+	if (p->defer && p->n_late < PROBE_LATE && (p->late[p->n_late] = fb_access_defer(dev)))
+		p->n_late++;
+}
+
 static uint64_t probe_read(struct fb_device *dev, unsigned bar, uint64_t offset, unsigned size)
 {
 	struct probe *p = fb_device_state(dev);
@@ -68,6 +75,7 @@ static uint64_t probe_read(struct fb_device *dev, unsigned bar, uint64_t offset,
 
 	memcpy(&value, place(p, bar, offset), size);
 	record(p, false, bar, offset, value, size);
+	defer(dev, p);
 	return value;
 }
 
@@ -77,6 +85,7 @@ static void probe_write(struct fb_device *dev, unsigned bar, uint64_t offset, ui
 
 	memcpy(place(p, bar, offset), &value, size);
 	record(p, true, bar, offset, value, size);
+	defer(dev, p);
 	if (bar == 0 && p->on_write)
 		p->on_write(dev, offset, value);
 }

@@ -12,7 +12,7 @@
 
 #include "farbus/device.h"
 
-enum { PROBE_BAR2_SIZE = 0x10000, PROBE_MSIX = 0x8000, PROBE_VECTORS = 70, PROBE_ACCESSES = 4096 };
+enum { PROBE_BAR2_SIZE = 0x10000, PROBE_MSIX = 0x8000, PROBE_VECTORS = 70, PROBE_ACCESSES = 4096, PROBE_LATE = 64 };
 
 struct probe_access {
 	bool write;
@@ -34,6 +34,9 @@ struct probe {
 	unsigned resets, dones;
 	enum fb_reset last_reset;
 	int last_status;
+	bool defer; /* accesses end when the test ends them */
+	struct fb_access *late[PROBE_LATE];
+	unsigned n_late;
 	bool busy;                               /* quiesce() says: not yet */
 	void (*on_write)(struct fb_device *dev, uint64_t offset, uint64_t value); /* BAR 0 */
 	void (*on_reset)(struct fb_device *dev);
