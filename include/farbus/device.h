@@ -347,6 +347,33 @@ static inline int fb_dma_write_wait(struct fb_device *dev, uint64_t addr, const 
 	return fb_dma_write(dev, addr, buf, len, NULL, NULL);
 }
 
+/*
+ * A ring of requests in guest memory, such as a submission queue, whose producer
+ * index the host writes to a register. A root that knows it may send what is new
+ * in it along with that write, and the data that belongs to an entry: DMA reads
+ * of it in the same round of the loop (in write(), or in a batch that it
+ * schedules) are then answered at once. Nothing but time depends on it, so rings
+ * may be described as far as it pays: all other reads go as ever.
+ *
+ * Only for memory that the device does not write, and that the host leaves
+ * alone once it has written the index. Data goes along with an entry whose byte
+ * match_at is `match`, if its (16-bit number at count_at + 1) << count_shift bytes
+ * at the 64-bit address at pointer_at are not more than data_max and within one
+ * page of 4 KiB.
+ */
+struct fb_device_ring {
+	uint8_t bar;
+	uint32_t reg;        /* 32-bit register, offset in the BAR; it counts entries from 0 to entries - 1 */
+	uint64_t base;
+	uint32_t entry_size; /* bytes, a multiple of 4, up to 256 */
+	uint32_t entries;    /* 2..65536 */
+	uint8_t match_at, match, pointer_at, count_at, count_shift;
+	uint16_t data_max;   /* up to 4096; 0: no data */
+};
+enum { FB_DEVICE_RINGS = 64 };
+/* `ring` NULL: there is none any more. All are forgotten with a reset. Slots from 0 to FB_DEVICE_RINGS - 1. */
+void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring);
+
 /* ---- Interrupts ----------------------------------------------------------- */
 
 /*

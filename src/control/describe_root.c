@@ -112,6 +112,8 @@ static json_t *describe_counters(const struct fb_root_counters *c)
 	PUT(o, c, interrupts);
 	PUT(o, c, interrupts_signalled);
 	PUT(o, c, interrupts_lost);
+	PUT(o, c, ahead);
+	PUT(o, c, ahead_bytes);
 	PUT(o, c, messages);
 	PUT(o, c, errors_reported);
 	PUT(o, c, unsupported);

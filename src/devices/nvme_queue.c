@@ -464,6 +464,31 @@ void nvme_doorbell(struct nvme *n, uint64_t offset, uint32_t value)
 	}
 }
 
+/* ---- Ring prefetch: entries of I/O queues, and the data of small writes, come with the doorbell ---- */
+
+static void tell_ring(const struct nvme_sq *sq, bool there)
+{
+	struct nvme *n = sq->n;
+	const struct nvme_ns *ns = &n->ns[0];
+	const struct fb_device_ring ring = {
+		.bar = 0,
+		.reg = NVME_REG_DBS + 8u * sq->qid,
+		.base = sq->addr,
+		.entry_size = sizeof(struct nvme_sqe),
+		.entries = sq->size,
+		.match_at = offsetof(struct nvme_sqe, opc),
+		.match = NVME_CMD_WRITE,
+		.pointer_at = offsetof(struct nvme_sqe, prp1),
+		.count_at = offsetof(struct nvme_sqe, cdw12),
+		/* Of the first namespace, as nearly all have only that; for others it is guesswork, and they read. */
+		.count_shift = ns->nsid ? ns->lbads : 9,
+		.data_max = 4096,
+	};
+
+	if (sq->qid > 0)
+		fb_device_ring_set(n->dev, sq->qid - 1u, there ? &ring : NULL);
+}
+
 /* ---- Making and ending ------------------------------------------------------------------------- */
 
 int nvme_cq_create(struct nvme *n, unsigned qid, uint32_t size, uint64_t addr, unsigned vector, bool ien)
@@ -501,6 +526,7 @@ void nvme_sq_create(struct nvme *n, unsigned qid, unsigned cqid, uint32_t size, 
 	sq->deleting = NULL;
 	sq->exists = true;
 	n->cq[cqid].n_sqs++;
+	tell_ring(sq, true);
 	if (n->n_queues <= qid)
 		n->n_queues = qid + 1;
 }
@@ -516,6 +542,7 @@ void nvme_sq_delete(struct nvme_sq *sq)
 	while ((cmd = TAILQ_FIRST(&sq->cmds)))
 		nvme_drop(cmd);
 	sq->n->cq[sq->cqid].n_sqs--;
+	tell_ring(sq, false);
 	sq->exists = false;
 }
 

@@ -171,8 +171,10 @@ bool fb_ep_config_write(struct fb_device *dev, uint16_t reg, uint32_t value, uin
 		fb_reset(dev, FB_RESET_D3);
 		return false;
 	}
-	if (before.master && !before.d3hot && !fb_may_master(dev))
+	if (before.master && !before.d3hot && !fb_may_master(dev)) {
+		fb_ring_drop(dev);
 		fb_dma_cancel(dev, false);
+	}
 	if (before.tag_first != dev->view.tag_first || before.tag_end != dev->view.tag_end ||
 	    before.timeout_ns != dev->view.timeout_ns)
 		fb_read_tags_changed(dev);

@@ -13,6 +13,7 @@
  *	post.c       everything that leaves in order: writes, interrupts, messages, completions
  *	dma_read.c   reads: tags, reassembly, timeouts
  *	dma.c        the API's DMA calls, request structs, done()
+ *	ring.c           what the root sends ahead of a DMA read
  *	irq.c        MSI, MSI-X, INTx, coalescing
  *	thread.c     the blocking style: the model's own thread
  *	load.c       models from shared objects
@@ -25,6 +26,7 @@
 #include <sys/queue.h>
 
 #include "endpoint/endpoint.h"
+#include "tlp/ring_wire.h"
 #include "tlp/split.h"
 #include "util/log.h"
 #include "util/hop.h"
@@ -49,6 +51,7 @@ enum fb_req_kind {
 	REQ_MSI,   /* one vector's message */
 	REQ_INTX,  /* Assert_INTA or Deassert_INTA */
 	REQ_MSG,   /* other messages */
+	REQ_RING,  /* where a ring lies, for the root */
 	REQ_CPL,   /* the answer to a request that came while posted work was waiting */
 };
 
@@ -81,6 +84,9 @@ struct fb_req {
 			uint8_t code, route;
 			uint32_t vendor_data;
 		} msg;
+		struct {
+			unsigned slot;
+		} ring;
 		struct {
 			struct pcie_tlp request;
 			enum pcie_cpl_status status;
@@ -115,6 +121,25 @@ struct fb_tag_list {
 	uint16_t first, last;
 };
 
+/* ---- Ring prefetch ----------------------------------------------------------- */
+
+enum { FB_AHEADS = 64, FB_AHEAD_BYTES = 64 * 1024 }; /* kept in a round */
+
+struct fb_ahead {
+	uint64_t address;
+	uint32_t len, at; /* at: in bytes[] */
+};
+
+struct fb_rings {
+	struct fb_ring_rule rule[FB_RING_SLOTS];
+	uint64_t queued; /* bit n: the message of slot n is in the posted queue */
+	struct fb_ahead ahead[FB_AHEADS];
+	unsigned n;
+	uint32_t used;
+	uint8_t *bytes; /* FB_AHEAD_BYTES; NULL: no model's ring has been set yet */
+	uint64_t round; /* of the loop, in which it came */
+};
+
 /* ---- Interrupts -------------------------------------------------------------- */
 
 struct fb_vector {
@@ -131,7 +156,7 @@ struct fb_vector {
 struct fb_common_options {
 	const char *id;
 	uint64_t irq_coalesce_ns, completion_timeout_ns;
-	bool msi, msix, d3_reset;
+	bool msi, msix, d3_reset, prefetch;
 };
 
 struct fb_device_hooks {
@@ -278,6 +303,7 @@ struct fb_device {
 	struct fb_req_list pool;
 	struct fb_flush finish;
 	bool np_blocked, issuing;
+	struct fb_rings rings;
 	struct fb_tag *tags;
 	uint32_t n_tags;
 	struct fb_tag_list free_tags, active_tags, quarantine;
@@ -416,6 +442,14 @@ void fb_read_cancel(struct fb_device *dev, bool quiet);
 void fb_read_tags_changed(struct fb_device *dev);
 void fb_read_forget(struct fb_device *dev); /* end of a session: no completion can come any more */
 void fb_read_timeout(struct fb_timer *timer);
+
+/* ring.c */
+int fb_ring_send(struct fb_device *dev, unsigned slot); /* 0, or -errno of the port */
+void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp);
+/* True: the bytes came ahead of the read, and are in buf. */
+bool fb_ring_take(struct fb_device *dev, uint64_t address, uint8_t *buf, uint32_t len);
+void fb_ring_drop(struct fb_device *dev);   /* what came ahead */
+void fb_ring_forget(struct fb_device *dev); /* that, and the rings */
 
 /* irq.c */
 int fb_ep_irq_init(struct fb_device *dev);

@@ -112,6 +112,7 @@ struct fb_function_info {
 	uint32_t group;
 	uint64_t mmio_reads, mmio_writes, mmio_deferred, cfg_reads, cfg_writes;
 	uint64_t dma_reads, dma_read_bytes, dma_writes, dma_write_bytes;
+	uint64_t dma_reads_ahead; /* answered by what came with the doorbell */
 	uint64_t dma_errors, dma_timeouts, interrupts, interrupts_coalesced;
 	uint64_t unsupported_requests, unexpected_completions, malformed, resets;
 };

@@ -124,6 +124,8 @@ static int send_entry(struct fb_device *dev, struct fb_req *req)
 				    PCIE_ROUTE_LOCAL, 0);
 	case REQ_MSG:
 		return send_message(dev, req->msg.code, req->msg.route, req->msg.vendor_data);
+	case REQ_RING:
+		return fb_ring_send(dev, req->ring.slot);
 	case REQ_CPL:
 		return send_completion(dev, &req->cpl.request, req->cpl.status, req->cpl.data, req->cpl.len,
 				       &req->cpl.sent);
@@ -154,6 +156,9 @@ static void entry_over(struct fb_device *dev, struct fb_req *req, int status)
 		break;
 	case REQ_MSG:
 		dev->msg_queued &= (uint8_t)~message_bit(req->msg.code);
+		break;
+	case REQ_RING:
+		dev->rings.queued &= ~(UINT64_C(1) << req->ring.slot);
 		break;
 	case REQ_CPL:
 		free(req->cpl.data);

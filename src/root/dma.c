@@ -146,6 +146,18 @@ static bool read_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
 	return true;
 }
 
+int fb_dma_peek(struct fb_root_function *f, uint64_t address, uint8_t *buf, uint32_t len)
+{
+	bool messages;
+	int err = fb_dma_map_check(&f->dma.map, address, len, FB_DMA_READABLE, &messages);
+
+	if (err < 0)
+		return err;
+	if (messages || fb_dma_writes_in_flight(f))
+		return -EAGAIN;
+	return fb_dma_map_read(&f->dma.map, address, buf, len);
+}
+
 /* ---- AtomicOps ------------------------------------------------------------------------------- */
 
 static bool atomic_op(struct fb_root_function *f, const struct pcie_tlp *tlp)
@@ -196,8 +208,10 @@ static void message(struct fb_root_function *f, const struct pcie_tlp *tlp)
 				: code == PCIE_MSG_ERR_NONFATAL ? "non-fatal"
 								: "fatal",
 				left_out);
+	} else if (code == PCIE_MSG_VENDOR_TYPE1 && !fb_function_in_reset(f)) {
+		fb_vm_ring_message(f, tlp);
 	}
-	/* PM_PME, LTR and vendor-defined messages have nobody to go to behind QEMU: counted, no more. */
+	/* PM_PME, LTR and others' vendor-defined messages have nobody to go to behind QEMU: counted, no more. */
 }
 
 static bool unsupported(struct fb_root_function *f, const struct pcie_tlp *tlp)

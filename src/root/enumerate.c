@@ -236,6 +236,7 @@ static void forget(struct fb_root_function *f)
 	fb_config_reset(&f->cfg);
 	fb_irq_wire_reset(f);
 	fb_dma_forget(f);
+	fb_vm_ring_forget(f);
 }
 
 void fb_reset_start(struct fb_root_function *f)

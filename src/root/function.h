@@ -10,6 +10,7 @@
  *	vfio_user_msg.c  the vfio-user commands
  *	dma.c            what the function asks of the VM's memory
  *	dma_message.c    the same by DMA_READ and DMA_WRITE messages
+ *	ring.c           ring prefetch: what the function will ask for next is sent along
  *	irq.c            SET_IRQS, MSI, MSI-X, INTx, eventfds
  *	stats.c          what ls and stats show
  */
@@ -23,6 +24,7 @@
 #include "root/requester.h"
 #include "root/root.h"
 #include "root/vfio_user.h"
+#include "tlp/ring_wire.h"
 #include "util/listener.h"
 #include "util/log.h"
 #include "util/hop.h"
@@ -154,6 +156,18 @@ struct fb_sequence {
 	bool running, again;
 };
 
+/* ---- Ring prefetch (ring.c) ---- */
+
+struct fb_vm_ring {
+	struct fb_ring_rule rule; /* entries 0: none */
+	uint32_t index;           /* that the VM wrote last */
+};
+
+struct fb_rings {
+	struct fb_vm_ring ring[FB_RING_SLOTS];
+	unsigned n; /* the highest slot in use, and one */
+};
+
 /* ---- The function ---- */
 
 struct fb_root_function {
@@ -196,6 +210,7 @@ struct fb_root_function {
 
 	struct fb_dma dma;
 	struct fb_irq irq;
+	struct fb_rings rings;
 
 	struct fb_root_counters count;
 	struct fb_hop times[FB_ROOT_HOPS];
@@ -269,6 +284,14 @@ void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *req
 void fb_dma_complete_error(struct fb_root_function *f, const struct pcie_tlp *request, enum pcie_cpl_status status);
 /* Counts and logs (rate-limited) a request that the VM's memory refuses: -EFAULT: not mapped; -EACCES. */
 void fb_dma_refused(struct fb_root_function *f, const struct pcie_tlp *tlp, int err);
+
+/* The function will want these bytes: 0, or -errno (not there, not readable, or not to be had at once); counts nothing. */
+int fb_dma_peek(struct fb_root_function *f, uint64_t address, uint8_t *buf, uint32_t len);
+
+/* ring.c */
+void fb_vm_ring_message(struct fb_root_function *f, const struct pcie_tlp *tlp);
+void fb_vm_ring_written(struct fb_root_function *f, unsigned region, uint64_t offset, const uint8_t *data, uint32_t len);
+void fb_vm_ring_forget(struct fb_root_function *f);
 
 /* dma_message.c */
 void fb_dma_init(struct fb_root_function *f);

@@ -405,6 +405,8 @@ static void posted(struct fb_root_function *f, const struct region_request *r, c
 	f->count.mmio_writes++;
 	if (err < 0)
 		f->count.writes_dropped++;
+	else if (f->rings.n)
+		fb_vm_ring_written(f, r->region, r->offset, data, r->count);
 	if (err == -ENOBUFS) {
 		fb_function_lost(f, FB_LINK_R_OVERFLOW, "more than 8 MiB of the VM's writes are waiting for it");
 		return;

@@ -129,6 +129,7 @@ struct fb_root_counters {
 	uint64_t dma_messages;      /* DMA_READ and DMA_WRITE sent to the client (memory without a file descriptor) */
 	uint64_t dma_faults;        /* the client's memory file was too short: all of it refused */
 	uint64_t interrupts, interrupts_signalled, interrupts_lost; /* arrived; eventfds written; vector without eventfd */
+	uint64_t ahead, ahead_bytes; /* ring prefetch: messages with what the function would have asked for */
 	uint64_t messages, errors_reported; /* Msg TLPs; ERR_* among them */
 	uint64_t unsupported;       /* TLPs that a root does not serve */
 	/* the vfio-user client */

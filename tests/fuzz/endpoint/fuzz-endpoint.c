@@ -15,6 +15,7 @@
 
 #include "../../model/endpoint/probe.h"
 #include "endpoint/endpoint.h"
+#include "tlp/ring_wire.h"
 #include "tlp/split.h"
 #include "util/log.h"
 #include "util/loop.h"
@@ -274,6 +275,10 @@ static void request(struct fb_reader *r)
 		tlp.length = 1 + (tlp.type == PCIE_TLP_CAS);
 	tlp.msg_code = fb_rd_u8(r);
 	tlp.msg_route = kind >> 5 & 7;
+	if (tlp.msg_code == PCIE_MSG_VENDOR_TYPE1) {
+		tlp.vendor_id = FB_RING_VENDOR;
+		tlp.vendor_data = FB_RING_AHEAD;
+	}
 	tlp.byte_count = 1 + tlp.address % 4096;
 	tlp.lower_address = tlp.address & 0x7f;
 	tlp.requester_id = pcie_tlp_fc(tlp.type) == PCIE_FC_CPL ? 0x0100 : 0;
@@ -319,6 +324,8 @@ static void config_write(uint16_t reg, uint32_t value)
 
 static void enumerate(void)
 {
+	static const struct fb_device_ring ring = {.reg = 0x1000, .base = 0x1000, .entry_size = 64, .entries = 16};
+
 	config_write(0x10, 0xe0000000);
 	config_write(0x18, 0);
 	config_write(0x1c, 0x80);
@@ -326,6 +333,7 @@ static void enumerate(void)
 	config_write(0x78, 0x5130);
 	config_write(0x04, 7);
 	config_write(0xb0, 0x80000000);
+	fb_device_ring_set(f.dev, 0, &ring);
 }
 
 /* One of the accesses that the model has deferred. */

@@ -105,6 +105,30 @@ static void test_queue_commands(void **state)
 	host_close(&h);
 }
 
+/* The runtime is told of I/O submission queues, so that a root may send entries and small writes ahead. */
+static void test_rings(void **state)
+{
+	struct nvme_sqe sqe;
+	struct host h;
+
+	host_start(&h, 1 << 20, "lba=4096", 1, 16);
+	assert_int_equal(h.dev->ring[0].entries, 16);
+	assert_int_equal(h.dev->ring[0].base, h.q[1].sq);
+	assert_int_equal(h.dev->ring[0].reg, 0x1008); /* SQ1TDBL */
+	assert_int_equal(h.dev->ring[0].entry_size, 64);
+	assert_int_equal(h.dev->ring[0].match, NVME_CMD_WRITE);
+	assert_int_equal(h.dev->ring[0].count_shift, 12);
+	sqe = host_cmd(NVME_ADM_DELETE_SQ, 0);
+	nvme_put32(&sqe.cdw10, 1);
+	assert_int_equal(host_status(&h, 0, sqe), 0);
+	assert_int_equal(h.dev->ring[0].entries, 0);
+	host_pair(&h, 64, 32);
+	assert_int_equal(h.dev->ring[63].entries, 32);
+	host_disable(&h);
+	assert_int_equal(h.dev->ring[63].entries, 0);
+	host_close(&h);
+}
+
 static struct nvme_sqe identify(uint32_t cns, uint32_t nsid, uint64_t buf)
 {
 	struct nvme_sqe sqe = host_cmd(NVME_ADM_IDENTIFY, nsid);
@@ -675,9 +699,10 @@ static void test_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_queue_commands), cmocka_unit_test(test_identify), cmocka_unit_test(test_features),
-		cmocka_unit_test(test_feature_data),   cmocka_unit_test(test_logs),     cmocka_unit_test(test_events),
-		cmocka_unit_test(test_abort),          cmocka_unit_test(test_unknown),  cmocka_unit_test(test_format),
+		cmocka_unit_test(test_queue_commands), cmocka_unit_test(test_rings),        cmocka_unit_test(test_identify),
+		cmocka_unit_test(test_features),       cmocka_unit_test(test_feature_data), cmocka_unit_test(test_logs),
+		cmocka_unit_test(test_events),         cmocka_unit_test(test_abort),        cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

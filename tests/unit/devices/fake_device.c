@@ -345,6 +345,11 @@ void fb_irq(struct fb_device *dev, unsigned vector)
 	add(dev, IRQ)->vector = vector;
 }
 
+void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring)
+{
+	dev->ring[slot] = ring ? *ring : (struct fb_device_ring){0};
+}
+
 void fb_intx_set(struct fb_device *dev, bool asserted)
 {
 	dev->intx = asserted && dev->irq_mode == FB_IRQ_INTX;

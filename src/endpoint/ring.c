@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ring prefetch, the box's side (tlp/ring_wire.h).
+ *
+ * Theory of operation
+ *
+ * The model says where a ring lies (fb_device_ring_set()); that goes to the root as a
+ * message, in order with everything else that is posted, so the root knows the
+ * ring before the host hears that it exists. What the root sends along with a
+ * doorbell is kept until the end of the round of the loop in which it came; a
+ * DMA read of exactly such bytes is answered from there, and no TLP is sent.
+ *
+ * So nothing depends on it: what did not come, or came too late, is read as
+ * ever. And nothing old is ever used: the bytes were read by the root behind the
+ * doorbell, and are gone before the next one.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "endpoint/device_impl.h"
+#include "util/reader.h"
+
+_Static_assert((int)FB_DEVICE_RINGS == (int)FB_RING_SLOTS, "as many slots in the API as on the wire");
+
+void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring)
+{
+	struct fb_rings *rings = &dev->rings;
+	struct fb_req *req;
+
+	if (slot >= FB_RING_SLOTS || !dev->port || !dev->options.prefetch || (!ring && !rings->rule[slot].entries))
+		return;
+	if (!rings->bytes)
+		rings->bytes = malloc(FB_AHEAD_BYTES);
+	if (!rings->bytes)
+		return;
+	rings->rule[slot] = (struct fb_ring_rule){.slot = (uint8_t)slot};
+	if (ring)
+		rings->rule[slot] = (struct fb_ring_rule){
+			.slot = (uint8_t)slot, .bar = ring->bar, .reg = ring->reg, .base = ring->base,
+			.entry_size = ring->entry_size, .entries = ring->entries, .match_at = ring->match_at,
+			.match = ring->match, .pointer_at = ring->pointer_at, .count_at = ring->count_at,
+			.count_shift = ring->count_shift, .data_max = ring->data_max};
+	if (rings->queued >> slot & 1) /* what is sent is looked up when it leaves */
+		return;
+	req = fb_req_get(dev, REQ_RING);
+	if (!req)
+		return;
+	req->ring.slot = slot;
+	rings->queued |= UINT64_C(1) << slot;
+	fb_post(dev, req);
+}
+
+int fb_ring_send(struct fb_device *dev, unsigned slot)
+{
+	uint8_t payload[FB_RING_RULE_SIZE];
+	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
+			       .requester_id = dev->bdf,
+			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
+			       .msg_route = PCIE_ROUTE_TO_ROOT,
+			       .vendor_id = FB_RING_VENDOR,
+			       .vendor_data = FB_RING_RULE,
+			       .length = FB_RING_RULE_SIZE / 4,
+			       .data = payload};
+
+	fb_ring_rule_put(&dev->rings.rule[slot], payload);
+	return fb_port_send(dev->port, &tlp);
+}
+
+/* ---- What came ahead ------------------------------------------------------------ */
+
+void fb_ring_drop(struct fb_device *dev)
+{
+	dev->rings.n = 0;
+	dev->rings.used = 0;
+}
+
+void fb_ring_forget(struct fb_device *dev)
+{
+	fb_ring_drop(dev);
+	memset(dev->rings.rule, 0, sizeof(dev->rings.rule));
+}
+
+static uint64_t this_round(const struct fb_device *dev)
+{
+	return fb_loop_stats(dev->loop)->rounds;
+}
+
+void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	struct fb_rings *rings = &dev->rings;
+	struct fb_reader rd = fb_reader(tlp->data, (size_t)tlp->length * 4);
+	uint64_t address = fb_rd_le64(&rd);
+	uint32_t len = fb_rd_le32(&rd);
+	struct fb_ahead *last;
+	const uint8_t *bytes;
+
+	(void)fb_rd_le32(&rd);
+	bytes = fb_rd_bytes(&rd, len);
+	if (!fb_rd_ok(&rd) || !len || !rings->bytes || !fb_may_master(dev))
+		return;
+	if (rings->round != this_round(dev))
+		fb_ring_drop(dev);
+	rings->round = this_round(dev);
+	if (len > FB_AHEAD_BYTES - rings->used)
+		return;
+	last = rings->n ? &rings->ahead[rings->n - 1] : NULL;
+	if (last && last->address + last->len == address) {
+		last->len += len;
+	} else {
+		if (rings->n == FB_AHEADS)
+			return;
+		rings->ahead[rings->n++] = (struct fb_ahead){address, len, rings->used};
+	}
+	memcpy(rings->bytes + rings->used, bytes, len);
+	rings->used += len;
+}
+
+bool fb_ring_take(struct fb_device *dev, uint64_t address, uint8_t *buf, uint32_t len)
+{
+	const struct fb_rings *rings = &dev->rings;
+
+	if (rings->round != this_round(dev))
+		return false;
+	for (unsigned i = rings->n; i > 0; i--) { /* the newest first */
+		const struct fb_ahead *a = &rings->ahead[i - 1];
+
+		if (address < a->address || !fb_in_range(address - a->address, len, a->len))
+			continue;
+		memcpy(buf, rings->bytes + a->at + (address - a->address), len);
+		dev->stats.dma_reads_ahead++;
+		return true;
+	}
+	return false;
+}
