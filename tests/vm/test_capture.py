@@ -26,7 +26,7 @@ def test_nvme_in_wireshark(t):
     if not shutil.which("tshark"):
         raise Skip("tshark is not installed")
     net = t.net()
-    t.box(net, f"nvme,id=ssd0,file={t.disk()}")
+    t.box(net, f"nvme,id=ssd0,file={t.disk()},prefetch=off")  # what the drive reads is to be seen as reads
     capture = t.tmp / "guest.pcapng"
     vm = t.vm(net=net, slots=1)
     root = t.root(net, vm=vm, args=["--capture", str(capture)])
