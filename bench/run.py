@@ -7,6 +7,7 @@ Sections:
   dma    DMA goodput between two network namespaces, and small reads
   fio    NVMe in a guest, beside QEMU's own NVMe and NBD over the same wire
   loss   DMA at 1 % loss, beside the same without loss
+  papers what the published systems were measured with: ping and iperf on a NIC, beside QEMU's own; with a plot
 
 Every figure stands beside a named peer, measured in turns with it in the same run; bench/README.md says how the peers
 are chosen. The table goes to the terminal, samples and all to build/bench/<sections>.json.
@@ -24,6 +25,7 @@ sys.path.insert(0, str(TOP / "tests" / "vm"))
 sys.path.insert(0, str(TOP / "bench"))
 
 import farbus_vm
+import papers
 from farbus_vm import Failure, Test, wait_for
 from report import Row, table, write_json
 
@@ -191,7 +193,7 @@ def bench_fio(t, rows, options):
     vm.check()
 
 
-SECTIONS = {"mmio": bench_mmio, "dma": bench_dma, "fio": bench_fio, "loss": bench_loss}
+SECTIONS = {"mmio": bench_mmio, "dma": bench_dma, "fio": bench_fio, "loss": bench_loss, "papers": papers.bench_papers}
 
 
 def main():
@@ -221,7 +223,8 @@ def main():
                 print(f"FAILED: {name}: {error}\n{t.tails()}", flush=True)
     if rows:
         print(table(rows))
-        write_json(rows, {"reps": options.reps, "seconds": options.seconds, "poll_us": options.poll_us}, path)
+        published = {"published": papers.PUBLISHED} if "papers" in sections else {}
+        write_json(rows, {"reps": options.reps, "seconds": options.seconds, "poll_us": options.poll_us, **published}, path)
         print(f"samples: {os.path.relpath(path)}")
     return 1 if failed else 0
 
