@@ -469,6 +469,8 @@ static void model_unrealize(struct fb_device *dev)
 	struct igb *n = fb_device_state(dev);
 
 	n->scheduled = true; /* no more runs are scheduled from here */
+	fb_device_timer_cancel(dev, &n->irq_timer);
+	fb_device_timer_cancel(dev, &n->retry_timer);
 	igb_backend_close(n);
 	igb_arena_fini(&n->rx_arena);
 	igb_arena_fini(&n->tx_arena);

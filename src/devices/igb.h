@@ -233,8 +233,9 @@ void igb_tx_drop_queue(struct igb_tx_queue *q);
 /* ---- Interrupts (igb_irq.c) --------------------------------------------------------------------- */
 
 struct igb_vector {
-	bool due;       /* a cause came that the guest has not been told of */
-	uint64_t last;  /* when it was told last */
+	bool due;            /* a cause came that the guest has not been told of */
+	uint64_t last;       /* when it was told last */
+	uint64_t not_before; /* of what is due */
 };
 
 void igb_irq_cause(struct igb *n, uint32_t icr);                /* other causes: ICR bits */

@@ -151,6 +151,16 @@ static ssize_t insert_tag(const struct msghdr *msg, uint8_t *buf, ssize_t len, s
 	return len;
 }
 
+/* A tap device that was deleted, a socket whose other end is closed: it would be ready for ever. */
+static void gone(struct igb *n, const char *why)
+{
+	fb_device_warn(n->dev, "backend: %s: the link stays down", why);
+	igb_backend_watch(n, false, false);
+	n->backend.eof = true;
+	n->backend.carrier = false;
+	igb_link_update(n);
+}
+
 ssize_t igb_backend_read(struct igb *n, uint8_t *buf, size_t room, struct igb_offload *o, bool *l4_good)
 {
 	struct igb_backend *b = &n->backend;
@@ -173,15 +183,14 @@ ssize_t igb_backend_read(struct igb *n, uint8_t *buf, size_t room, struct igb_of
 	b->reads++;
 	if (got < 0) {
 		b->read_errors++;
-		return errno == EMSGSIZE ? -EMSGSIZE : 0;
+		if (errno == EMSGSIZE)
+			return -EMSGSIZE;
+		if (!b->packet && errno != ENOBUFS && errno != ENOMEM)
+			gone(n, strerror(errno));
+		return 0;
 	}
 	if (got == 0 && !b->packet) {
-		/* A socket whose other end is gone. */
-		fb_device_warn(n->dev, "backend: end of file, the link stays down");
-		igb_backend_watch(n, false, false);
-		b->eof = true;
-		b->carrier = false;
-		igb_link_update(n);
+		gone(n, "end of file");
 		return 0;
 	}
 	got -= b->vnet ? VNET_HEADER : 0;
@@ -241,7 +250,7 @@ static void link_ready(struct fb_device *dev, struct fb_device_fd *watch, uint32
 
 	while (recv(n->backend.link_fd, buf, sizeof(buf), MSG_DONTWAIT) > 0 || errno == ENOBUFS || errno == EINTR)
 		;
-	n->backend.carrier = interface_runs(&n->backend);
+	n->backend.carrier = !n->backend.eof && interface_runs(&n->backend);
 	igb_link_update(n);
 }
 

@@ -11,8 +11,14 @@
  * A vector is told once of what came: `due` is set when an unmasked cause appears, or when one that is there is
  * unmasked, and cleared when the message leaves. Messages leave at the end of a round (igb_irq_flush), so all of a round
  * share one, and not before EITR's interval since the last one is over.
+ *
+ * That a packet has been sent is no news that anybody waits for: told alone it waits for TX_DELAY_NS. What is received
+ * meanwhile, an answer often, is told at once and tells both. An interrupt through a network costs the guest a register
+ * read, so this is a third of a ping's time.
  */
 #include "devices/igb.h"
+
+#define TX_DELAY_NS 100000u
 
 static bool msix_mode(const struct igb *n)
 {
@@ -24,9 +30,14 @@ static uint32_t interval_us(const struct igb *n, unsigned vector)
 	return (IGB_REG(n, IGB_EITR + vector * 4) & IGB_EITR_INTERVAL) >> 2;
 }
 
-static void set_due(struct igb *n, unsigned vector)
+static void set_due(struct igb *n, unsigned vector, uint64_t delay)
 {
-	n->vector[vector].due = true;
+	struct igb_vector *v = &n->vector[vector];
+	uint64_t at = delay ? fb_device_now(n->dev) + delay : 0;
+
+	if (!v->due || at < v->not_before)
+		v->not_before = at;
+	v->due = true;
 	igb_kick(n);
 }
 
@@ -38,14 +49,14 @@ static void pin_update(struct igb *n)
 }
 
 /* EICR bits come. */
-static void raise_vectors(struct igb *n, uint32_t bits)
+static void raise_vectors(struct igb *n, uint32_t bits, uint64_t delay)
 {
 	uint32_t fresh = bits & n->eims & ((1u << IGB_VECTORS) - 1);
 
 	n->eicr |= bits;
 	for (unsigned v = 0; fresh >> v; v++) {
 		if (fresh >> v & 1)
-			set_due(n, v);
+			set_due(n, v, delay);
 	}
 }
 
@@ -55,27 +66,32 @@ static uint32_t vector_bit(uint32_t ivar)
 }
 
 /* Bits of ICR & IMS that were not there before. */
-static void raise_causes(struct igb *n, uint32_t fresh)
+static void raise_causes(struct igb *n, uint32_t fresh, uint64_t delay)
 {
 	uint32_t misc = IGB_REG(n, IGB_IVAR_MISC);
 
 	if (!fresh)
 		return;
 	if (msix_mode(n)) {
-		raise_vectors(n, vector_bit(misc >> 8 & 0xff));
+		raise_vectors(n, vector_bit(misc >> 8 & 0xff), delay);
 		return;
 	}
 	n->eicr |= IGB_EICR_OTHER;
-	set_due(n, 0);
+	set_due(n, 0, delay);
 }
 
-void igb_irq_cause(struct igb *n, uint32_t icr)
+static void cause(struct igb *n, uint32_t icr, uint64_t delay)
 {
 	uint32_t before = n->icr & n->ims;
 
 	n->icr |= icr & ~IGB_ICR_INTA;
-	raise_causes(n, n->icr & n->ims & ~before);
+	raise_causes(n, n->icr & n->ims & ~before, delay);
 	pin_update(n);
+}
+
+void igb_irq_cause(struct igb *n, uint32_t icr)
+{
+	cause(n, icr, 0);
 }
 
 void igb_irq_queue(struct igb *n, unsigned queue, bool transmit)
@@ -83,9 +99,9 @@ void igb_irq_queue(struct igb *n, unsigned queue, bool transmit)
 	uint32_t ivar = IGB_REG(n, IGB_IVAR + (queue & 7) * 4) >> ((queue & 8 ? 16 : 0) + (transmit ? 8 : 0)) & 0xff;
 
 	if (msix_mode(n))
-		raise_vectors(n, vector_bit(ivar));
+		raise_vectors(n, vector_bit(ivar), transmit ? TX_DELAY_NS : 0);
 	else
-		igb_irq_cause(n, transmit ? IGB_ICR_TXDW : IGB_ICR_RXDW);
+		cause(n, transmit ? IGB_ICR_TXDW : IGB_ICR_RXDW, transmit ? TX_DELAY_NS : 0);
 }
 
 /* ---- Telling the guest ------------------------------------------------------------------ */
@@ -119,7 +135,11 @@ void igb_irq_flush(struct igb *n)
 
 		if (!n->vector[v].due)
 			continue;
-		if (at <= now || n->vector[v].last == 0)
+		if (n->vector[v].last == 0)
+			at = 0;
+		if (at < n->vector[v].not_before)
+			at = n->vector[v].not_before;
+		if (at <= now)
 			tell(n, v);
 		else if (at < first)
 			first = at;
@@ -212,7 +232,7 @@ void igb_irq_write(struct igb *n, uint32_t offset, uint32_t value)
 	case IGB_IMS:
 	case IGB_IMS_2:
 		n->ims |= value & ~IGB_ICR_INTA;
-		raise_causes(n, n->icr & n->ims & ~before);
+		raise_causes(n, n->icr & n->ims & ~before, 0);
 		pin_update(n);
 		break;
 	case IGB_IMC:
@@ -228,12 +248,12 @@ void igb_irq_write(struct igb *n, uint32_t offset, uint32_t value)
 		n->gpie = value;
 		break;
 	case IGB_EICS:
-		raise_vectors(n, value);
+		raise_vectors(n, value, 0);
 		break;
 	case IGB_EIMS:
 		was = n->eims;
 		n->eims |= value;
-		raise_vectors(n, n->eicr & n->eims & ~was);
+		raise_vectors(n, n->eicr & n->eims & ~was, 0);
 		break;
 	case IGB_EIMC:
 		n->eims &= ~value;

@@ -223,3 +223,22 @@ uint32_t nic_tx_status(struct nic *c, uint32_t index)
 {
 	return igb_le32(scripted_root_mem(c->r, c->tx_ring + index * IGB_DESC + 12, 4));
 }
+
+struct wanted {
+	struct nic *c;
+	unsigned vector, count;
+};
+
+static bool so_many(void *arg)
+{
+	const struct wanted *w = arg;
+
+	return scripted_root_irqs(w->c->r, w->vector) >= w->count;
+}
+
+bool nic_irqs(struct nic *c, unsigned vector, unsigned count)
+{
+	struct wanted w = {c, vector, count};
+
+	return scripted_root_until(c->r, so_many, &w, 5000) && scripted_root_irqs(c->r, vector) == count;
+}

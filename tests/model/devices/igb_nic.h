@@ -63,6 +63,9 @@ bool nic_received(struct nic *c, uint32_t desc[4], const uint8_t **data);
 /* What the descriptor at `index` says now (dword 3). */
 uint32_t nic_tx_status(struct nic *c, uint32_t index);
 
+/* Runs until there have been `count` interrupts of the vector; false: not in time, or more. */
+bool nic_irqs(struct nic *c, unsigned vector, unsigned count);
+
 uint16_t nic_phy_read(struct nic *c, unsigned reg);
 void nic_phy_write(struct nic *c, unsigned reg, uint16_t value);
 
