@@ -327,6 +327,8 @@ static bool ask_map(struct vu *v)
 
 	if (v->map_at >= VU_DMA_SPACE)
 		return false;
+	if (size > VU_DMA_SPACE - v->map_at)
+		size = VU_DMA_SPACE - v->map_at;
 	vu_mirror_map(v, v->map_at, &size, &fd, &offset);
 	p = vu_send(v, VU_SETUP, VFIO_USER_DMA_MAP, VFIO_USER_DMA_MAP_BODY, &fd, fd >= 0, NULL);
 	if (!p)

@@ -128,6 +128,8 @@ static int bar(struct vu *v, const struct vu_shape *s, unsigned i, struct fb_bar
 	out->max_access = out->is_io ? 4 : 8;
 	least = out->is_io ? 4 : 128;
 	most = out->is_io ? 256 : out->is_64 ? UINT64_C(1) << 46 : UINT64_C(1) << 31;
+	if (size > most && out->is_io) /* 7.5.1.2.1; some servers say I/O for want of saying memory */
+		return 0;
 	if (size > most) {
 		snprintf(v->why, sizeof(v->why), "its BAR %u has %llu bytes: at most %llu are possible for one of its kind", i,
 			 (unsigned long long)size, (unsigned long long)most);
@@ -272,6 +274,9 @@ int vu_shape_present(struct vu *v)
 
 		if (bar(v, s, i, &b) == 0 && b.size)
 			fb_device_set_bar(v->dev, &b);
+		else if (s->regions[i].size)
+			fb_device_warn(v->dev, "BAR %u of the server is not carried: I/O space of %llu bytes, 256 is the limit", i,
+				       (unsigned long long)s->regions[i].size);
 	}
 	if (n)
 		msi = pow2_up(n < 32 ? n : 32);

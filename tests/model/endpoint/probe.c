@@ -24,10 +24,13 @@ static const struct fb_option options[] = {
 	FB_OPTION(struct probe, msix, "msix-vectors", FB_OPT_U32, .def = "70", .max = 4000, .help = "MSI-X vectors"),
 };
 
+struct fb_device *probe_made;
+
 static int probe_realize(struct fb_device *dev)
 {
 	struct probe *p = fb_device_state(dev);
 
+	probe_made = dev;
 	if (p->refuse) {
 		fb_device_error(dev, "refuse=on");
 		return -EIO;
@@ -104,6 +107,15 @@ static void probe_stats(struct fb_device *dev, void (*put)(void *arg, const char
 	put(arg, "accesses", p->n_access);
 }
 
+static void probe_config_written(struct fb_device *dev, unsigned offset, unsigned len)
+{
+	struct probe *p = fb_device_state(dev);
+
+	p->n_written++;
+	p->written_at = offset;
+	p->written_len = len;
+}
+
 const struct fb_model probe_model = {
 	.api = FB_DEVICE_API,
 	.size = sizeof(struct fb_model),
@@ -131,4 +143,5 @@ const struct fb_model probe_model = {
 	.write = probe_write,
 	.quiesce = probe_quiesce,
 	.stats = probe_stats,
+	.config_written = probe_config_written,
 };

@@ -40,8 +40,10 @@ struct probe {
 	bool busy;                               /* quiesce() says: not yet */
 	void (*on_write)(struct fb_device *dev, uint64_t offset, uint64_t value); /* BAR 0 */
 	void (*on_reset)(struct fb_device *dev);
+	unsigned n_written, written_at, written_len; /* config_written(): how often, and the last one */
 };
 
 extern const struct fb_model probe_model;
+extern struct fb_device *probe_made; /* the last one that was made */
 
 #endif

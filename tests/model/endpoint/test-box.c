@@ -341,6 +341,39 @@ static void eviction(void **state)
 	(void)state;
 }
 
+/* What stands behind a model goes, and comes back. */
+static void absence(void **state)
+{
+	struct fb_box *box = box_open("loopback:f", 0, two_devices);
+	struct fb_device *two = probe_made;
+	struct root r;
+
+	root_open(&r, "loopback:f", 1, 0);
+	root_connect(&r, "loopback:f", "two");
+	wait_for(&r.up);
+	fb_device_set_present(two, false, "its disk is gone");
+	assert_false(info_of(box, 1).attached);
+	wait_for(&r.down);
+	assert_int_equal(r.reason, FB_LINK_R_REMOVED);
+	assert_string_equal(r.text, "its disk is gone");
+	list(&r, "loopback:f", 0);
+	assert_int_equal(listing.n, 1);
+	assert_string_equal(listing.entries[0].id, "one");
+	root_connect(&r, "loopback:f", "two"); /* who asks all the same is refused */
+	wait_for(&r.down);
+	assert_false(r.up);
+	assert_int_equal(r.reason, FB_LINK_R_REMOVED);
+	fb_device_set_present(two, true, NULL);
+	list(&r, "loopback:f", 0);
+	assert_int_equal(listing.n, 2);
+	assert_string_equal(listing.entries[1].id, "two");
+	root_connect(&r, "loopback:f", "two");
+	wait_for(&r.up);
+	root_close(&r);
+	fb_box_free(box);
+	(void)state;
+}
+
 static void stopped(void *arg)
 {
 	*(bool *)arg = true;
@@ -551,6 +584,7 @@ int main(void)
 		cmocka_unit_test(takeover_by_the_same_root),
 		cmocka_unit_test(the_directory),
 		cmocka_unit_test(eviction),
+		cmocka_unit_test(absence),
 		cmocka_unit_test(orderly_stop),
 		cmocka_unit_test(functions_of_one_device),
 		cmocka_unit_test(boxes_that_cannot_be),

@@ -263,6 +263,31 @@ static void status_bits_are_cleared_by_ones(void **state)
 	(void)state;
 }
 
+static void the_model_hears_of_writes(void **state)
+{
+	struct scripted_root *r = scripted_root_new(&probe_model, "id=t", 0);
+	const struct probe *p = fb_device_state(r->dev);
+	unsigned before;
+
+	scripted_root_cfg_write(r, 4, 6, 2);
+	assert_int_equal(p->n_written, 1);
+	assert_int_equal(p->written_at, 4);
+	assert_int_equal(p->written_len, 2);
+	scripted_root_cfg_write(r, 0x3c, 0x11, 1);
+	assert_int_equal(p->written_at, 0x3c);
+	assert_int_equal(p->written_len, 1);
+	scripted_root_cfg_write(r, 0x18, 0xffffffff, 4);
+	assert_int_equal(p->written_at, 0x18);
+	assert_int_equal(p->written_len, 4);
+	before = p->n_written;
+	scripted_root_cfg_read(r, 4, 4);
+	scripted_root_cfg_write(r, EXP + 8, 0x8000, 2); /* a function level reset is reset()'s to hear of */
+	assert_int_equal(p->n_written, before);
+	assert_int_equal(p->resets, 1);
+	scripted_root_free(r);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,6 +298,7 @@ int main(void)
 		cmocka_unit_test(bdf_is_captured_from_writes_only),
 		cmocka_unit_test(power_states),
 		cmocka_unit_test(status_bits_are_cleared_by_ones),
+		cmocka_unit_test(the_model_hears_of_writes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
