@@ -53,6 +53,15 @@ static struct vu_wait *queue(struct vu *v, struct fb_access *access, unsigned ba
 	return w;
 }
 
+bool vu_wait_for_turn(struct vu *v, unsigned region, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct vu_wait *w = v->n_waits ? queue(v, NULL, region, offset, size) : NULL;
+
+	if (w)
+		w->value = value;
+	return w != NULL;
+}
+
 static bool in_region(const struct vu *v, unsigned bar, uint64_t offset, unsigned size)
 {
 	return fb_in_range(offset, size, v->shape.regions[bar].size);
@@ -112,7 +121,7 @@ void vu_writes_go_on(struct vu *v)
 	while (v->n_waits && v->state == VU_UP && !busy(v)) {
 		struct vu_wait w = v->waits[v->wait_first];
 
-		if (!w.read && v->mirror && !vu_mirror_fresh(v, w.seq)) {
+		if (w.seq && v->mirror && !vu_mirror_fresh(v, w.seq)) {
 			vu_mirror_fetch(v);
 			if (!vu_mirror_fresh(v, w.seq))
 				return;
@@ -121,6 +130,13 @@ void vu_writes_go_on(struct vu *v)
 		v->n_waits--;
 		if (w.read) {
 			send_read(v, w.bar, w.offset, w.size, w.access);
+			continue;
+		}
+		if (w.bar == VFIO_REGION_CONFIG) {
+			uint8_t bytes[8];
+
+			fb_put_le64(bytes, w.value);
+			vu_region_write(v, false, w.bar, w.offset, bytes, w.size);
 			continue;
 		}
 		send_write(v, w.bar, w.offset, w.value, w.size);
@@ -210,6 +226,7 @@ static int model_realize(struct fb_device *dev)
 	if (err)
 		goto free_irqs;
 	v->realized = true;
+	vu_schedule_flush(v); /* what the handshake left unsent */
 	vu_arm_timer(v);
 	fb_device_info(dev, "the server at %s is %04x:%04x, class %06x, %u interrupt vectors%s%s", v->opt.socket,
 		       fb_get_le16(v->shape.config), fb_get_le16(v->shape.config + 2),

@@ -136,7 +136,7 @@ struct vu_vector {
 };
 
 struct vu_counters {
-	uint64_t connects, disconnects, reads, writes, config_writes, errors, timeouts, late_replies;
+	uint64_t connects, disconnects, reads, writes, config_writes, errors, timeouts;
 	uint64_t dma_reads, dma_read_bytes, dma_writes, dma_write_bytes, dma_refused, dma_waits;
 	uint64_t interrupts, interrupts_lost, write_waits, protocol_errors, resets;
 	uint64_t mirror_syncs, mirror_bytes_in, mirror_bytes_out, mirror_errors;
@@ -157,7 +157,7 @@ struct vu {
 	struct vu_channel main, twin;
 	struct fb_device_batch flush, resume;
 	struct fb_device_timer timer; /* deadlines, or the next try to connect */
-	uint64_t retry_at, up_since;
+	uint64_t retry_at;
 	uint64_t last_dma; /* when the last of the server's DMA ended: until then it may be waiting for us */
 	uint64_t log_next, log_more;
 	bool evict; /* the runtime is to be told that the function is absent */
@@ -202,7 +202,6 @@ struct vu {
 	} *waits;
 	unsigned wait_first, n_waits;
 	uint64_t write_seq;
-	unsigned n_pushes;
 
 	/* vfio_user_mirror.c */
 	struct vu_mirror *mirror;
@@ -241,6 +240,8 @@ void vu_complain(struct vu *v, const char *fmt, ...) __attribute__((format(print
 /* vfio_user.c */
 void vu_writes_go_on(struct vu *v); /* accesses of the guest that wait, as far as they may */
 void vu_accesses_drop(struct vu *v); /* the session is over */
+/* If accesses wait, so does this write of ours, behind them: true. */
+bool vu_wait_for_turn(struct vu *v, unsigned region, uint64_t offset, uint64_t value, unsigned size);
 
 /* vfio_user_dma.c */
 void vu_server_command(struct vu *v, struct vu_channel *c, const struct vfio_user_message *msg);

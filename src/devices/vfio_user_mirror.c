@@ -209,7 +209,6 @@ static void pushed(void *arg, int status)
 
 	if (status && status != -ECANCELED)
 		p->m->v->count.mirror_errors++;
-	p->m->v->n_pushes--;
 	free(p);
 }
 
@@ -230,7 +229,6 @@ static void push_run(struct vu_mirror *m, uint64_t at, uint32_t len)
 		return;
 	}
 	memcpy(m->known + at, p->data, len);
-	m->v->n_pushes++;
 	m->v->count.mirror_bytes_out += len;
 }
 

@@ -386,10 +386,14 @@ static void pump_channel(struct vu *v, struct vu_channel *c)
 			c->dry = true;
 			return;
 		}
-		if (n == -EPIPE)
+		if (n == -EPIPE) {
 			vu_lost(v, "closed the connection");
-		else if (n < 0)
+		} else if (n == -E2BIG) {
+			v->count.protocol_errors++;
+			vu_lost(v, "breaks the protocol: too many file descriptors");
+		} else if (n < 0) {
 			vu_lost(v, "is gone: %s", strerror(-n));
+		}
 	}
 }
 

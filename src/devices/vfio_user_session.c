@@ -352,7 +352,6 @@ static void up(struct vu *v)
 	free(v->found);
 	v->found = NULL;
 	v->state = VU_UP;
-	v->up_since = fb_device_now(v->dev);
 	v->why[0] = '\0';
 	if (!v->realized)
 		return;

@@ -313,7 +313,8 @@ static void config_write(struct vu *v, unsigned offset, uint32_t value, unsigned
 
 	fb_put_le32(bytes, value);
 	v->count.config_writes++;
-	vu_region_write(v, false, VFIO_REGION_CONFIG, offset, bytes, len);
+	if (!vu_wait_for_turn(v, VFIO_REGION_CONFIG, offset, value, len))
+		vu_region_write(v, false, VFIO_REGION_CONFIG, offset, bytes, len);
 }
 
 void vu_config_irq_enable(struct vu *v, int index, bool on, unsigned vectors)
@@ -348,6 +349,8 @@ static void capability(struct vu *v, unsigned i, unsigned offset, unsigned len)
 	for (unsigned k = len; k > 0; k--)
 		value = value << 8 | config_now(v, offset + k - 1, 1);
 	config_write(v, at, value, len);
+	if (v->n_waits) /* not there yet */
+		return;
 	/* What the guest reads from now on is what the server made of it. */
 	p = vu_send(v, VU_CAP_READ, VFIO_USER_REGION_READ, VFIO_USER_REGION_RW_BODY, NULL, 0, &r);
 	if (!p)
@@ -377,8 +380,14 @@ void vu_config_written(struct vu *v, unsigned offset, unsigned len)
 	for (unsigned i = 0; i < v->shape.n_caps; i++) {
 		const struct vu_capability *c = &v->shape.caps[i];
 
-		if (c->ours && offset >= c->ours && offset + len <= c->ours + (unsigned)c->len)
-			capability(v, i, offset, len);
+		unsigned first = c->ours + (c->extended ? 4u : 2u), end = c->ours + (unsigned)c->len;
+
+		if (first < offset)
+			first = offset;
+		if (end > offset + len)
+			end = offset + len;
+		if (c->ours && first < end)
+			capability(v, i, first, end - first);
 	}
 	vu_irq_update(v);
 }
