@@ -40,7 +40,7 @@ local f = {
     posted = ProtoField.uint32("fblink.posted", "Posted credit"),
     np = ProtoField.uint32("fblink.np", "Non-posted credit"),
     mtu = ProtoField.uint32("fblink.mtu", "Largest datagram"),
-    func = ProtoField.stringz("fblink.function", "Function"),
+    func = ProtoField.string("fblink.function", "Function"),
     ack = ProtoField.uint64("fblink.ack", "Acknowledged up to"),
     echo = ProtoField.uint32("fblink.echo", "Echo"),
     echo_delay = ProtoField.uint32("fblink.echo_delay", "Echo delay (ns)"),
@@ -299,10 +299,10 @@ local function hello(buf, pinfo, tree, kind, from, infos)
     tree:add(f.posted, buf(88, 4))
     tree:add(f.np, buf(92, 4))
     tree:add(f.mtu, buf(96, 4))
-    tree:add(f.func, buf(100, 32))
+    tree:add(f.func, buf(100, 32), farbus.text(buf(100, 32)))
     local side = side_of(from)
     if not side.next then side.next, side.synced = buf(72, 8):uint64(), true end
-    infos[#infos + 1] = string.format("%s for %s, %d bytes", kinds[kind], buf(100, 32):stringz(), buf:reported_len())
+    infos[#infos + 1] = string.format("%s for %s, %d bytes", kinds[kind], farbus.text(buf(100, 32)), buf:reported_len())
 end
 
 local function closing(buf, tree, kind, infos)
@@ -314,9 +314,9 @@ local function closing(buf, tree, kind, infos)
     tree:add(f.version_min, buf(32, 2))
     tree:add(f.version_max, buf(34, 2))
     tree:add(f.reason, buf(36, 2))
-    if len > 0 then tree:add(f.text, buf(40, len)) end
+    if len > 0 then tree:add(f.text, buf(40, len), farbus.text(buf(40, len))) end
     infos[#infos + 1] = string.format("%s: %s%s", kinds[kind], reasons[reason] or reason,
-                                      len > 0 and ": " .. buf(40, len):string() or "")
+                                      len > 0 and ": " .. farbus.text(buf(40, len)) or "")
 end
 
 local function listing(buf, tree, kind, infos)
@@ -340,8 +340,8 @@ local function listing(buf, tree, kind, infos)
     local at, size = buf(6, 2):uint(), buf(50, 2):uint()
     for _ = 1, math.min(buf(48, 2):uint(), 64) do
         if size < 80 or at + size > buf:len() then break end
-        tree:add(f.entry, buf(at, size), string.format("%s, %s, %04x:%04x, class %06x, group %d%s", buf(at, 32):stringz(),
-                 buf(at + 32, 16):stringz(), buf(at + 64, 2):uint(), buf(at + 66, 2):uint(), buf(at + 68, 4):uint(),
+        tree:add(f.entry, buf(at, size), string.format("%s, %s, %04x:%04x, class %06x, group %d%s", farbus.text(buf(at, 32)),
+                 farbus.text(buf(at + 32, 16)), buf(at + 64, 2):uint(), buf(at + 66, 2):uint(), buf(at + 68, 4):uint(),
                  buf(at + 72, 4):uint(), buf(at + 79, 1):bitfield(7, 1) == 1 and ", in use" or ""))
         at = at + size
     end

@@ -40,7 +40,7 @@ function tap.dissector(buf, pinfo, root)
         return buf:len()
     end
     local hlen, up = buf(1, 1):uint(), buf(2, 1):bitfield(7, 1) == 1
-    local name = buf(14, buf(13, 1):uint()):stringz()
+    local name = buf(13, 1):uint() > 0 and farbus.text(buf(14, buf(13, 1):uint())) or ""
     local direction = up and "up" or "down"
     tree:set_len(hlen)
     tree:add(f.version, buf(0, 1))
@@ -51,7 +51,7 @@ function tap.dissector(buf, pinfo, root)
     tree:add(f.carrier, buf(3, 1))
     tree:add(f.session, buf(4, 8))
     tree:add(f.error, buf(12, 1))
-    tree:add(f.func, buf(14, buf(13, 1):uint()))
+    tree:add(f.func, buf(13, 1 + buf(13, 1):uint()), name)
     tree:add(f.direction, buf(2, 1), direction):set_generated()
     tree:append_text(", " .. name .. " " .. direction)
     pinfo.cols.src = up and name or "root"

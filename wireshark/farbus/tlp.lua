@@ -128,6 +128,12 @@ function farbus.tlp_size(s, at)
     return nil
 end
 
+-- Text up to a NUL or the end, whatever it holds.
+function farbus.text(range)
+    local s = range:raw():match("^[^\0]*"):gsub("[^ -~]", "?")
+    return s
+end
+
 local function id_text(range)
     return string.format("%02x:%02x.%d", range:bitfield(0, 8), range:bitfield(8, 5), range:bitfield(13, 3))
 end

@@ -8,8 +8,10 @@ test-dissector.py FARBUS SOURCE_ROOT [--write]   --write: make the captures and 
 
 import os
 import pathlib
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -116,6 +118,24 @@ def number(text):
     return int(text, 0)
 
 
+def packets_of(path):
+    """Link type and the packets' bytes."""
+    data, packets = path.read_bytes(), []
+    if path.suffix == ".pcap":
+        at = 24
+        while at < len(data):
+            size = struct.unpack_from("<I", data, at + 8)[0]
+            packets.append(data[at + 16:at + 16 + size])
+            at += 16 + size
+        return struct.unpack_from("<I", data, 20)[0], packets
+    while data:
+        kind, size = struct.unpack_from("<II", data)
+        if kind == 6:
+            packets.append(data[28:28 + struct.unpack_from("<I", data, 20)[0]])
+        data = data[size:]
+    return 252, packets
+
+
 class Dissector(unittest.TestCase):
     maxDiff = 4000
 
@@ -161,6 +181,28 @@ class Dissector(unittest.TestCase):
                         compared += len(values)
             self.assertFalse(mine, f"frames of {capture} that only farbus decode has TLPs in")
         self.assertGreater(compared, 1200)
+
+    def test_spoilt_packets(self):
+        """Forty damaged copies of each packet: whatever they say now, the dissector has no error of its own."""
+        rnd = random.Random(7)
+        for name in NAMES:
+            linktype, packets = packets_of(CAPTURES / name)
+            out = [struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 262144, linktype)]
+            for n in range(40):
+                for packet in packets:
+                    spoilt = bytearray(packet)
+                    for _ in range(rnd.choice((1, 2, 8, 40))):
+                        # Mostly behind the headers that Wireshark itself takes apart.
+                        spoilt[rnd.randrange(16 if linktype == 252 else 42 if rnd.random() < 0.9 else 12, len(spoilt))] = \
+                            rnd.randrange(256)
+                    if n % 4 == 0:
+                        del spoilt[rnd.randrange(1, len(spoilt) + 1):]
+                    out.append(struct.pack("<IIII", n, 0, len(spoilt), len(packet)) + spoilt)
+            with tempfile.NamedTemporaryFile(suffix=".pcap") as f:
+                f.write(b"".join(out))
+                f.flush()
+                self.assertGreater(len(tshark("-r", f.name, "-V", "-2")), 100000) # which looks for errors
+                self.assertEqual(farbus("decode", "--tree", "-a", f.name).returncode, 0)
 
     def test_filters(self):
         def frames(capture, text):
