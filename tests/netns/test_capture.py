@@ -2,16 +2,14 @@
 """One session seen three ways: by captures in root and box, and by dumpcap on the wire. And captures of a running daemon."""
 
 import json
-import os
-import pathlib
 import re
 import shutil
 import subprocess
 
 from farbus_vm import FARBUS, Skip, check, farbus, wait_for
+from tshark import available, tshark
 
 TIMEOUT = 120
-DISSECTOR = pathlib.Path(__file__).resolve().parent.parent.parent / "wireshark/farbus.lua"
 
 
 def decoded(path):
@@ -22,16 +20,8 @@ def decoded(path):
     return [(match[1], match[2]) for match in found]
 
 
-def tshark(t, path, *args):
-    """With the dissector, and nobody's settings. The tests' port is that of RoCE, whose dissector takes anything."""
-    if not shutil.which("tshark"):
-        raise Skip("tshark is not installed")
-    done = subprocess.run(["tshark", "-n", "-X", f"lua_script:{DISSECTOR}", "-d", "udp.port==4791,fblink", "-r", path,
-                           *args], text=True, timeout=120,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env={"PATH": os.environ["PATH"], "HOME": str(t.tmp), "LC_ALL": "C.UTF-8"})
-    check(done.returncode == 0 and "Lua" not in done.stderr, f"tshark: {done.stderr}")
-    return done.stdout
+# The tests' port is that of RoCE, whose dissector takes anything.
+LINK = ("-d", "udp.port==4791,fblink")
 
 
 def one_way(tlps, direction):
@@ -39,8 +29,8 @@ def one_way(tlps, direction):
 
 
 def start_dumpcap(t, net, path):
-    if not shutil.which("dumpcap"):
-        raise Skip("dumpcap (wireshark-common) is not installed")
+    if not available() or not shutil.which("dumpcap"):
+        raise Skip("tshark is not installed")
     path.touch(mode=0o666)
     dumpcap = t.start(["dumpcap", "-q", "-i", "eth0", "-f", "udp", "-w", path], ns=net.host.name)
     dumpcap.wait_log(r"File: ", 30)
@@ -71,15 +61,15 @@ def test_three_views(t):
 
     # The same by tshark, from our capture and from the wire; and each completion has its request.
     for path in (at_root, wire):
-        rows = tshark(t, path, "-T", "fields", "-E", "aggregator=,", "-e", "tlp.type", "-e", "tlp.tag",
+        rows = tshark(path, *LINK, "-T", "fields", "-E", "aggregator=,", "-e", "tlp.type", "-e", "tlp.tag",
                       "-Y", "tlp").splitlines()
         seen = [pair for row in rows for pair in zip(*(column.split(",") for column in row.split("\t")))]
         ours = sorted((re.match(r"\w+", text)[0], re.search(r"tag (\d+)", text)[1]) for _, text in views["root"])
         check(sorted((re.sub(r"(MRd|MWr)(32|64)", r"\1", kind), tag) for kind, tag in seen) == ours,
               f"tshark sees other TLPs in {path.name}: {len(seen)}, not {len(ours)}: {seen[:3]} {ours[:3]}")
-        check(tshark(t, path, "-Y", "tlp.malformed || tlp.expert.unexpected || fblink.passed_over || _ws.lua.error") == "",
+        check(tshark(path, *LINK, "-Y", "tlp.malformed || tlp.expert.unexpected || fblink.passed_over || _ws.lua.error") == "",
               f"tshark has complaints of {path.name}")
-        text = tshark(t, path, "-q", "-X", "lua_script1:stats")
+        text = tshark(path, *LINK, "-q", "-X", "lua_script1:stats")
         check("Time from CfgRd0 to its last completion" in text, f"no latencies in {text}")
 
 

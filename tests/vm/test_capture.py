@@ -1,29 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a guest's driver does with a drive, read out of a capture by the dissector."""
 
-import os
-import pathlib
 import re
-import shutil
-import subprocess
 
 from farbus_vm import Skip, check
+from tshark import available, tshark
 
 TIMEOUT = 240
-DISSECTOR = pathlib.Path(__file__).resolve().parent.parent.parent / "wireshark/farbus.lua"
-
-
-def tshark(t, path, *args):
-    done = subprocess.run(["tshark", "-n", "-X", f"lua_script:{DISSECTOR}", "-r", path, *args], text=True, timeout=200,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env={"PATH": os.environ["PATH"], "HOME": str(t.tmp), "LC_ALL": "C.UTF-8"})
-    check(done.returncode == 0 and "Lua" not in done.stderr, f"tshark: {done.stderr}")
-    return done.stdout
 
 
 def test_nvme_in_wireshark(t):
     """A guest writes a block that is known and reads it back: doorbells, the DMA with the block's very bytes, the interrupt."""
-    if not shutil.which("tshark"):
+    if not available():
         raise Skip("tshark is not installed")
     net = t.net()
     t.box(net, f"nvme,id=ssd0,file={t.disk()},prefetch=off")  # what the drive reads is to be seen as reads
@@ -40,18 +28,18 @@ def test_nvme_in_wireshark(t):
     check(root.term() == 0, "root does not end well")
 
     block = (b"farbus\n" * 600)[:4096].hex()
-    reads = tshark(t, capture, "-Y", "tlp.read.length", "-T", "fields", "-e", "tlp.read.data").replace(":", "").split()
+    reads = tshark(capture, "-Y", "tlp.read.length", "-T", "fields", "-e", "tlp.read.data").replace(":", "").split()
     # Written by the guest: read by the drive, in requests that do not cross the page but may be shorter than it.
     check(block in "".join(reads), "the block that the guest wrote is in no read of the drive")
-    writes = tshark(t, capture, "-Y", 'tlp.type matches "MWr" && fbtap.direction == "up"', "-T", "fields", "-e", "tlp.data",
+    writes = tshark(capture, "-Y", 'tlp.type matches "MWr" && fbtap.direction == "up"', "-T", "fields", "-e", "tlp.data",
                     "-e", "tlp.length").replace(":", "")
     check(block in "".join(line.split("\t")[0] for line in writes.splitlines()), "nor is it in what the drive wrote back")
     check(any(line.endswith("\t1") for line in writes.splitlines()), "no interrupt: no write of one DW up")
-    bar = tshark(t, capture, "-Y", 'tlp.type matches "MWr" && fbtap.direction == "down"', "-T", "fields", "-e", "tlp.addr").split()
+    bar = tshark(capture, "-Y", 'tlp.type matches "MWr" && fbtap.direction == "down"', "-T", "fields", "-e", "tlp.addr").split()
     doorbells = {int(address, 16) % 0x4000 for address in bar} & {0x1000, 0x1004, 0x1008, 0x100c}
     check(len(doorbells) == 4, f"doorbells of the admin and the first I/O queue: {doorbells}")
-    wrong = tshark(t, capture, "-Y", "tlp.malformed || tlp.expert.unexpected")
+    wrong = tshark(capture, "-Y", "tlp.malformed || tlp.expert.unexpected")
     check(wrong == "", f"tshark complains: {wrong[:500]}")
-    text = tshark(t, capture, "-q", "-X", "lua_script1:stats")
+    text = tshark(capture, "-q", "-X", "lua_script1:stats")
     check(re.search(r"Time from MRd(32|64) to its last completion: \d{2,}, median", text), text)
     t.log(text)

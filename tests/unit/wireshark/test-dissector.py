@@ -6,11 +6,9 @@ test-dissector.py FARBUS SOURCE_ROOT [--write]   --write: make the captures and 
                                                  difference
 """
 
-import os
 import pathlib
 import random
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -19,6 +17,9 @@ import unittest
 
 FARBUS, SOURCE = sys.argv[1], pathlib.Path(sys.argv[2])
 CAPTURES = SOURCE / "wireshark/captures"
+sys.path.insert(0, str(SOURCE / "tests/vm"))
+from tshark import available, tshark  # noqa: E402
+
 NAMES = ("tlps.pcapng", "link.pcap", "softpcie.pcap")
 
 # What stands in the .expected files: no field of which Wireshark 4.0 and 4.4 print the value differently (flags).
@@ -28,22 +29,10 @@ COLUMNS = """frame.number fbtap.function fbtap.direction fbtap.error softpcie.se
     _ws.expert.message""".split()
 
 
-def tshark(*args):
-    """No settings or plugins of whoever runs this."""
-    with tempfile.TemporaryDirectory() as home:
-        env = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-        done = subprocess.run(["tshark", "-n", "-X", f"lua_script:{SOURCE}/wireshark/farbus.lua", *map(str, args)], env=env,
-                              capture_output=True, text=True, timeout=120)
-    errors = [line for line in done.stderr.splitlines() if line and not line.startswith("Running as user")]
-    assert done.returncode == 0 and not errors, (args, done.returncode, errors)
-    assert "Lua Error" not in done.stdout, re.findall(".*Lua Error.*", done.stdout)[:3]
-    return done.stdout
-
-
 def fields(path, names, *more):
     """A list of dicts, one a frame: field -> list of values."""
     args = [arg for name in names for arg in ("-e", name)]
-    out = tshark("-r", path, *more, "-T", "fields", "-E", "separator=/t", "-E", "aggregator=|", *args)
+    out = tshark(path, *more, "-T", "fields", "-E", "separator=/t", "-E", "aggregator=|", *args)
     return [{name: value.split("|") if value else [] for name, value in zip(names, line.split("\t"))}
             for line in out.splitlines()]
 
@@ -154,7 +143,7 @@ class Dissector(unittest.TestCase):
     def test_second_pass_is_like_the_first(self):
         """As in Wireshark, where each frame is dissected again whenever it is looked at."""
         for name in NAMES:
-            one, two = tshark("-r", CAPTURES / name, "-V"), tshark("-2", "-r", CAPTURES / name, "-V")
+            one, two = tshark(CAPTURES / name, "-V"), tshark(CAPTURES / name, "-2", "-V")
             # Only what points forward is known better: a request's completion, where a TLP ends.
             forward = re.compile(r"^ *\[(Completion in frame|Ends in frame|Time from the request|Expert Info .*Tag used).*\n"
                                  r"|^ *\[?(Tag used again|\[Severity|\[Group).*\n|.*Reassembled.*\n", re.M)
@@ -201,7 +190,7 @@ class Dissector(unittest.TestCase):
             with tempfile.NamedTemporaryFile(suffix=".pcap") as f:
                 f.write(b"".join(out))
                 f.flush()
-                self.assertGreater(len(tshark("-r", f.name, "-V", "-2")), 100000) # which looks for errors
+                self.assertGreater(len(tshark(f.name, "-V", "-2")), 100000) # which looks for errors
                 self.assertEqual(farbus("decode", "--tree", "-a", f.name).returncode, 0)
 
     def test_filters(self):
@@ -217,7 +206,7 @@ class Dissector(unittest.TestCase):
         self.assertEqual(frames("link.pcap", "fblink.expert.retransmission"), [11])
 
     def test_statistics(self):
-        text = tshark("-q", "-X", "lua_script1:stats", "-r", CAPTURES / "tlps.pcapng")
+        text = tshark(CAPTURES / "tlps.pcapng", "-q", "-X", "lua_script1:stats")
         self.assertRegex(text, r"(?m)^  malformed +9 ")
         self.assertRegex(text, r"(?m)^  all +63 ")
         self.assertIn("Time from MRd64 to its last completion: 1, median 50.0 us", text)
@@ -287,7 +276,7 @@ if __name__ == "__main__":
         write()
         sys.exit()
     del sys.argv[1:3]
-    if not shutil.which("tshark"):
+    if not available():
         print("tshark is not installed: only farbus decode is tested")
         del Dissector
     unittest.main()
