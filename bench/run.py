@@ -8,6 +8,7 @@ Sections:
   fio    NVMe in a guest, beside QEMU's own NVMe and NBD over the same wire
   loss   DMA at 1 % loss, beside the same without loss
   papers what the published systems were measured with: ping and iperf on a NIC, beside QEMU's own; with a plot
+  dma-remote  another host's memory by `farbus dma`, over the link and over SoftPCIe, and what of the wire is payload
 
 Every figure stands beside a named peer, measured in turns with it in the same run; bench/README.md says how the peers
 are chosen. The table goes to the terminal, samples and all to build/bench/<sections>.json.
@@ -26,6 +27,7 @@ sys.path.insert(0, str(TOP / "bench"))
 
 import farbus_vm
 import papers
+import remote
 from farbus_vm import Failure, Test, wait_for
 from report import Row, table, write_json
 
@@ -193,7 +195,12 @@ def bench_fio(t, rows, options):
     vm.check()
 
 
-SECTIONS = {"mmio": bench_mmio, "dma": bench_dma, "fio": bench_fio, "loss": bench_loss, "papers": papers.bench_papers}
+def bench_remote(t, rows, options):
+    remote.bench(t, rows, options, program_json, iperf3, PROGRAMS)
+
+
+SECTIONS = {"mmio": bench_mmio, "dma": bench_dma, "fio": bench_fio, "loss": bench_loss, "papers": papers.bench_papers,
+            "dma-remote": bench_remote}
 
 
 def main():

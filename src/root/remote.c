@@ -549,7 +549,7 @@ static int hello(void *arg, const struct fb_link_hello *h, const char *from, str
 
 	if (h->group != remote->config.carrier.link.group) {
 		*text = "another group";
-		return turn_away(remote, from, "another group", FB_LINK_R_GROUP, *text);
+		return turn_away(remote, from, h->function, FB_LINK_R_GROUP, *text);
 	}
 	if (remote->n_sessions == FB_REMOTE_SESSIONS) {
 		*text = "too many requesters are here already";
