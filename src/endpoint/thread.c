@@ -23,6 +23,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -561,9 +562,23 @@ static void fini(struct fb_thread *t)
 	free(t);
 }
 
+/* Signals are for the loop's thread: here they would only break into what the model waits for. */
+static int create(struct fb_thread *t)
+{
+	sigset_t all, before;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&t->id, NULL, thread_main, t);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -err;
+}
+
 int fb_thread_start(struct fb_device *dev)
 {
 	struct fb_thread *t = calloc(1, sizeof(*t));
+	char name[16];
 	int err;
 
 	if (!t)
@@ -584,9 +599,12 @@ int fb_thread_start(struct fb_device *dev)
 		}
 		f->thread = t;
 	}
-	err = -pthread_create(&t->id, NULL, thread_main, t);
-	if (!err)
+	err = create(t);
+	if (!err) {
+		snprintf(name, sizeof(name), "%s", dev->options.id);
+		pthread_setname_np(t->id, name); /* as top -H shows it */
 		return 0;
+	}
 
 close_event:
 	fb_fd_del(&t->kicked);
