@@ -394,6 +394,7 @@ bool fb_thread_bar_address(const struct fb_device *dev, unsigned bar, uint64_t *
 bool fb_thread_irq_target(const struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
 uint32_t fb_thread_config_read(struct fb_device *dev, unsigned offset);
 int fb_thread_update_capability(struct fb_device *dev, unsigned at, const void *body, unsigned len);
+void fb_thread_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring);
 void fb_thread_set_present(struct fb_device *dev, bool present, const char *why);
 int fb_thread_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables);
 int fb_thread_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline); /* FB_NEVER: off */

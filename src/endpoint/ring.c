@@ -27,6 +27,10 @@ void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_de
 	struct fb_rings *rings = &dev->rings;
 	struct fb_req *req;
 
+	if (fb_on_thread(dev)) {
+		fb_thread_ring_set(dev, slot, ring);
+		return;
+	}
 	if (slot >= FB_RING_SLOTS || !dev->port || !dev->options.prefetch || (!ring && !rings->rule[slot].entries))
 		return;
 	if (!rings->bytes)

@@ -168,6 +168,26 @@ int fb_thread_update_capability(struct fb_device *dev, unsigned at, const void *
 	return fb_thread_call(dev, run_update_capability, &a);
 }
 
+struct ring_args {
+	unsigned slot;
+	const struct fb_device_ring *ring;
+};
+
+static int run_ring_set(struct fb_device *dev, void *arg)
+{
+	const struct ring_args *a = arg;
+
+	fb_device_ring_set(dev, a->slot, a->ring);
+	return 0;
+}
+
+void fb_thread_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring)
+{
+	struct ring_args a = {slot, ring};
+
+	fb_thread_call(dev, run_ring_set, &a);
+}
+
 struct present_args {
 	bool present;
 	const char *why;
