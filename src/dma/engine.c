@@ -483,7 +483,10 @@ static void down(void *arg, int reason, const char *text)
 		     : reason == FB_LINK_R_NO_ANSWER   ? -ETIMEDOUT
 						       : -ENOTCONN;
 
-	fb_rdma_say(r, "%s%s%s", why, text && *text ? ": " : "", text ? text : "");
+	if (!text || !*text || !strcmp(text, why))
+		fb_rdma_say(r, "%s", why);
+	else
+		fb_rdma_say(r, "%s: %s", why, text);
 	r->up = false;
 	r->over = status;
 	fb_port_close(r->port, FB_LINK_R_NORMAL, NULL);

@@ -157,15 +157,17 @@ int fb_rdma_open_text(struct fb_rdma **out, const struct fb_rdma_config *config,
 		fb_rdma_close(r);
 		r = NULL;
 	}
+	if (err && config->log != FB_RDMA_LOG_KEEP)
+		fb_error("dma", "%s: %s", config->target ? config->target : "", error);
 	*out = r;
 	return err;
 }
 
 int fb_rdma_open(struct fb_rdma **out, const struct fb_rdma_config *config)
 {
-	char unread[2];
+	char text[160] = "";
 
-	return fb_rdma_open_text(out, config, unread, sizeof(unread));
+	return fb_rdma_open_text(out, config, text, sizeof(text));
 }
 
 void fb_rdma_close(struct fb_rdma *r)

@@ -11,6 +11,8 @@
  *	dma.c            what the function asks of the VM's memory
  *	dma_message.c    the same by DMA_READ and DMA_WRITE messages
  *	ring.c           ring prefetch: what the function will ask for next is sent along
+ *	dma_access.c     bytes of it, for dma.c and remote.c
+ *	remote.c         what requesters on other machines ask of it
  *	irq.c            SET_IRQS, MSI, MSI-X, INTx, eventfds
  *	stats.c          what ls and stats show
  */
