@@ -276,6 +276,53 @@ class Devices(Case):
         self.assertEqual(self.image.read_bytes(), before)
 
 
+class Remote(Case):
+    """dma, and the root's options for it; top and wire."""
+
+    def test_dma_words(self):
+        target = "udp:127.0.0.1:9/ssd0"
+        self.refused(["dma"], USAGE, "the verb is missing")
+        self.refused(["dma", "raed", target, "0", "1"], USAGE, 'no verb "raed"; did you mean "read"')
+        self.refused(["dma", "read", target, "0"], USAGE, "usage: farbus dma read TARGET ADDRESS LENGTH")
+        self.refused(["dma", "read", target, "0x1g", "1"], USAGE, 'address "0x1g": must be a number of bytes')
+        self.refused(["dma", "read", target, "0", "0"], USAGE, "length 0: 0, or beyond the end")
+        self.refused(["dma", "read", target, "0xffffffffffffffff", "2"], USAGE, "beyond the end of the address space")
+        self.refused(["dma", "read", target, "0", "1", "--hex", "00"], USAGE, "--hex is not for read")
+        self.refused(["dma", "write", target, "0"], USAGE, "write needs one of --hex, --text and --in")
+        self.refused(["dma", "write", target, "0", "5", "--hex", "00"], USAGE, "takes no LENGTH")
+        self.refused(["dma", "fill", target, "0", "5"], USAGE, "fill needs --hex or --text")
+        self.refused(["dma", "perf", target, "0", "4K", "--op", "reed"], USAGE, 'not one of read, write; did you mean "read"')
+        self.refused(["dma", "perf", target, "0", "4K", "--size", "8M"], USAGE, '--size: "8M" must be 1 to 1048576')
+        self.refused(["dma", "read", target, "0", "1", "--max-read", "200"], USAGE, "max-read=200")
+        self.refused(["dma", "read", "tcp:1", "0", "1"], FAILED, "begins with udp: or softpcie:")
+        self.refused(["dma", "read", "softpcie:1.2.3", "0", "1"], FAILED, "softpcie:ADDRESS")
+        self.refused(["dma", "read", target, "0", "1", "--connect-time", "100ms"], FAILED, f"{target}: no answer$")
+
+    def test_allow_dma(self):
+        root = self.root_args("--connect", "udp:127.0.0.1:9")
+        self.refused([*root, "--allow-dma", "all"], USAGE, "--allow-dma needs --dma-listen")
+        self.refused([*root, "--dma-listen", "udp:127.0.0.1:0"], USAGE, "--dma-listen needs --allow-dma")
+        for rule, pattern in (("everything", "must begin with \"all\" or with a range"), ("0+0", "START\\+SIZE"),
+                              ("all,peer=example.org", "peer must be an IP address"), ("all,r", '"r" is not one of peer'),
+                              ("all,functoin=a", 'did you mean "function"')):
+            self.refused([*root, "--dma-listen", "udp:127.0.0.1:0", "--allow-dma", rule], FAILED, "allow-dma", pattern)
+
+    def test_wire(self):
+        rows = json.loads(self.run_it("wire", "--payload", "128", "--speed", "10G", "--json").stdout)["rows"]
+        self.assertEqual([row["framing"] for row in rows], ["softpcie", "link"])
+        self.assertEqual((rows[0]["tlps_a_datagram"], round(rows[0]["data_gbit"], 3)), (1, 6.038))
+        self.assertGreater(rows[1]["data_gbit"], rows[0]["data_gbit"])
+        self.assertRegex(self.run_it("wire", "--framing", "softpcie", "--payload", "128").stdout,
+                         r"(?s)1 Gbit/s +0.66 +0.60.*10 Gbit/s +6.60 +6.03.*40 Gbit/s +26.41 +24.15.*100 Gbit/s +66.03 +60.37")
+        self.refused(["wire", "--payload", "5000"], USAGE, '--payload: "5000" must be 1 to 4096')
+        self.refused(["wire", "--framing", "token-ring"], USAGE, "must be softpcie or link")
+
+    def test_top(self):
+        self.refused(["top", "--sort", "size"], USAGE, "sort=size: must be one of tlps")
+        self.refused(["top", "now"], USAGE, '"now" is one word too many')
+        self.refused(["top", "--once", "--control", self.dir / "none.sock"], FAILED, "none.sock: No such file or directory")
+
+
 class Capturing(Case):
     def test_wrong(self):
         control = ["--control", self.dir / "none.sock"]
