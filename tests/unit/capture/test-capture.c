@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -467,6 +469,34 @@ static void test_refusing_files(void **state)
 	close(p[1]);
 }
 
+/* A file that takes no more in the middle of a TLP ends with the last whole one. */
+static void test_full_file(void **state)
+{
+	struct world *w = *state;
+	struct pcie_tlp wr = memory(PCIE_TLP_MWR, 0x2000, 4096);
+	struct rlimit old, small;
+	int fd = temporary();
+	struct file f;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small = old;
+	small.rlim_cur = 50001;
+	signal(SIGXFSZ, SIG_IGN);
+	start(w, (struct fb_capture_config){.fds = &fd, .n_fds = 1});
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (unsigned i = 0; i < 100; i++)
+		send_tlp(w, &at_root, &wr);
+	wait_end(w); /* by itself */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(w->result.err, -EFBIG);
+	f = read_file(fd);
+	assert_int_equal(f.packets, w->result.packets);
+	assert_in_range(f.packets, 11, 12);
+	assert_int_equal(w->result.packets + w->result.dropped, 100);
+	free(f.bytes);
+	close(fd);
+}
+
 static void test_refused(void **state)
 {
 	struct world *w = *state;
@@ -505,6 +535,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stuck_reader, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusing_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 	};
 

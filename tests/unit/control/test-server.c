@@ -67,8 +67,36 @@ static json_t *run_later(void *arg, const json_t *request, struct fb_control_cal
 	return NULL;
 }
 
+/* Writes its number into each descriptor that comes with the request, and ends when the client says no more. */
+static json_t *run_mark(void *arg, const json_t *request, struct fb_control_call *call)
+{
+	const int *fds;
+	unsigned n = fb_control_fds(call, &fds);
+
+	for (unsigned i = 0; i < n; i++) {
+		char digit = (char)('0' + i % 10);
+
+		if (write(fds[i], &digit, 1) != 1)
+			fb_loop_stop(loop); /* the test then fails */
+	}
+	return json_integer(n);
+}
+
+static void last_word(void *arg)
+{
+	fb_control_done(arg, json_string("ended"));
+}
+
+static json_t *run_until_eof(void *arg, const json_t *request, struct fb_control_call *call)
+{
+	fb_control_on_eof(call, last_word, call);
+	fb_control_progress(call, "almost");
+	return NULL;
+}
+
 static const struct fb_control_verb verbs[] = {
-	{"echo", run_echo}, {"big", run_big}, {"later", run_later}, {NULL, NULL}};
+	{"echo", run_echo}, {"big", run_big},		{"later", run_later},
+	{"mark", run_mark}, {"until-eof", run_until_eof}, {NULL, NULL}};
 
 static struct fb_control_config config = {.role = "test", .verbs = verbs};
 
@@ -126,6 +154,85 @@ static void ask(struct outcome *o, const char *verb)
 
 	o->err = fb_control_ask(path, request, 5000000000, count, o, &o->result, &o->error);
 	json_decref(request);
+}
+
+/* ---- Descriptors, and the client that says no more ----------------------------- */
+
+struct passing {
+	struct outcome o;
+	int pipe[2];
+	int fd;
+};
+
+static void *pass_descriptors(void *arg)
+{
+	struct passing *p = arg;
+	int fds[FB_CONTROL_FDS_MAX];
+	json_t *request = json_pack("{s:s}", "verb", "mark"), *again = NULL;
+
+	for (unsigned i = 0; i < FB_CONTROL_FDS_MAX; i++)
+		fds[i] = p->pipe[1];
+	p->fd = fb_control_connect(path, 5000000000, &p->o.error);
+	p->o.err = fb_control_call(p->fd, path, request, fds, FB_CONTROL_FDS_MAX, 5000000000, NULL, NULL, &p->o.result,
+				   &p->o.error);
+	/* The next request of the same connection has none of them. */
+	if (!p->o.err)
+		p->o.err = fb_control_call(p->fd, path, request, NULL, 0, 5000000000, NULL, NULL, &again, &p->o.error);
+	p->o.n = (unsigned)json_integer_value(again);
+	json_decref(again);
+	json_decref(request);
+	return NULL;
+}
+
+static void descriptors_come_along(void **state)
+{
+	struct passing p = {.o.err = -1};
+	char marks[2 * FB_CONTROL_FDS_MAX];
+
+	assert_int_equal(pipe(p.pipe), 0);
+	with_clients(pass_descriptors, &p);
+	assert_int_equal(p.o.err, 0);
+	assert_int_equal(json_integer_value(p.o.result), FB_CONTROL_FDS_MAX);
+	assert_int_equal(p.o.n, 0);
+	assert_int_equal(read(p.pipe[0], marks, sizeof(marks)), FB_CONTROL_FDS_MAX);
+	assert_memory_equal(marks, "0123456789012", 13);
+	/* The server has closed its copies, though the connection is still there: ours was the last one. */
+	close(p.pipe[1]);
+	assert_int_equal(read(p.pipe[0], marks, sizeof(marks)), 0);
+	close(p.pipe[0]);
+	close(p.fd);
+	json_decref(p.o.result);
+}
+
+static void say_no_more(void *arg, const char *text)
+{
+	struct passing *p = arg;
+
+	p->o.progress++;
+	shutdown(p->fd, SHUT_WR);
+}
+
+static void *ask_until_eof(void *arg)
+{
+	struct passing *p = arg;
+	json_t *request = json_pack("{s:s}", "verb", "until-eof");
+
+	p->fd = fb_control_connect(path, 5000000000, &p->o.error);
+	p->o.err = fb_control_call(p->fd, path, request, NULL, 0, 5000000000, say_no_more, p, &p->o.result, &p->o.error);
+	json_decref(request);
+	return NULL;
+}
+
+static void client_that_says_no_more(void **state)
+{
+	struct passing p = {.o.err = -1};
+
+	with_clients(ask_until_eof, &p);
+	assert_int_equal(p.o.err, 0);
+	assert_int_equal(p.o.progress, 1);
+	assert_string_equal(json_string_value(p.o.result), "ended");
+	json_decref(p.o.result);
+	close(p.fd);
 }
 
 static void *ask_echo(void *arg)
@@ -452,6 +559,8 @@ int main(void)
 		TEST(answer_larger_than_the_socket_takes),
 		TEST(refusal_reaches_the_user),
 		TEST(client_leaves_in_the_middle),
+		TEST(descriptors_come_along),
+		TEST(client_that_says_no_more),
 		TEST(client_that_only_listens),
 		TEST(idle_clients_give_way),
 		TEST(only_its_owner_may_connect),
