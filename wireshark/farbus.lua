@@ -18,12 +18,12 @@ local folder = source:match("^(.*[/\\])") or ""
 
 -- Given by -X lua_script:… though it is installed too: what is there stays.
 if rawget(_G, "farbus_dissectors") then
-    farbus_dissectors.arguments({...})
+    rawget(_G, "farbus_dissectors").arguments({...})
     return
 end
 
 local farbus = {}
-farbus_dissectors = farbus
+rawset(_G, "farbus_dissectors", farbus)
 for _, part in ipairs({"tlp", "stats", "tap", "softpcie", "link"}) do
     dofile(folder .. "farbus/" .. part .. ".lua")(farbus)
 end

@@ -17,12 +17,14 @@ def available():
     return shutil.which("tshark") is not None
 
 
-def tshark(path, *args, timeout=200):
-    """What it prints. AssertionError when it, or the dissector, complains."""
+def tshark(path, *args, timeout=200, installed=False):
+    """What it prints. `installed`: the dissector is among the user's plugins too. AssertionError when it, or the dissector, complains."""
     with tempfile.TemporaryDirectory(prefix="farbus-tshark-") as name:
         home = pathlib.Path(name)
         shutil.copytree(DISSECTOR, home / "wireshark", ignore=shutil.ignore_patterns("captures"))
         shutil.copy(path, home / "capture")
+        if installed:
+            shutil.copytree(home / "wireshark", home / ".local/lib/wireshark/plugins")
         how = {}
         if os.geteuid() == 0:
             how = {"user": NOBODY, "group": NOBODY, "extra_groups": []}

@@ -213,6 +213,11 @@ class Dissector(unittest.TestCase):
         self.assertIn("Time from MRd32 to its last completion: 4, ", text)
         self.assertRegex(text, r"<= 16 us +3  #+")
 
+    def test_installed_and_given(self):
+        """The dissector as a plugin, and by lua_script besides: it is there once, and hears its arguments."""
+        text = tshark(CAPTURES / "tlps.pcapng", "-q", "-X", "lua_script1:stats", installed=True)
+        self.assertRegex(text, r"(?m)^  all +63 ")
+
     def test_read_is_put_together(self):
         """The 300 bytes at 0x1001, of three completions of which the first has a byte before it."""
         frame = fields(CAPTURES / "tlps.pcapng", ["tlp.read.data", "tlp.read.addr"], "-Y", "frame.number == 45")[0]
