@@ -23,6 +23,8 @@ local f = {
     suite = ProtoField.uint8("fblink.suite", "Suite"),
     ping = ProtoField.bool("fblink.flags.ping", "PING", 8, nil, 0x01),
     echo_flag = ProtoField.bool("fblink.flags.echo", "ECHO", 8, nil, 0x02),
+    time_flag = ProtoField.bool("fblink.flags.time", "TIME", 8, nil, 0x04),
+    clock = ProtoField.uint64("fblink.clock", "Clock of the sender (ns since 1970)"),
     hlen = ProtoField.uint16("fblink.hlen", "Header length"),
     session = ProtoField.uint64("fblink.session", "Session of the receiver", base.HEX),
     from = ProtoField.uint64("fblink.from", "Session of the sender", base.HEX),
@@ -247,7 +249,12 @@ local function data(buf, pinfo, root, tree, from, to, infos, counter)
         tree:add_proto_expert_info(e.header)
         return
     end
-    tree:add(f.pos, buf(32, 8))
+    if buf(5, 1):bitfield(5, 1) == 1 and buf:len() == hlen then
+        tree:add(f.time_flag, buf(5, 1))
+        tree:add(f.clock, buf(32, 8))
+    else
+        tree:add(f.pos, buf(32, 8))
+    end
     tree:add(f.ack, buf(40, 8))
     tree:add(f.echo, buf(48, 4))
     tree:add(f.echo_delay, buf(52, 4))
