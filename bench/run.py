@@ -9,6 +9,7 @@ Sections:
   loss   DMA at 1 % loss, beside the same without loss
   papers what the published systems were measured with: ping and iperf on a NIC, beside QEMU's own; with a plot
   dma-remote  another host's memory by `farbus dma`, over the link and over SoftPCIe, and what of the wire is payload
+  softpcie  a host's memory by SoftPCIe: one TLP a datagram, a socket a tag
 
 Every figure stands beside a named peer, measured in turns with it in the same run; bench/README.md says how the peers
 are chosen. The table goes to the terminal, samples and all to build/bench/<sections>.json.
@@ -138,6 +139,36 @@ def bench_loss(t, rows, options):
     lossy.end()
 
 
+def bench_softpcie(t, rows, options):
+    """Software in iobox, the adapter in host: a core each, on two. The marks are the project's first ones."""
+    net = t.net()
+    base, poll = 1 << 32, ["--poll-us", options.poll_us]
+    root = t.root(net, connect=[], args=["--softpcie", f"{net.host.addr},peer={net.iobox.addr},mps=512", *poll])
+    guest = t.start([PROGRAMS / "softpcie-bench", "guest", root.socket("softpcie0"), base, 64 << 20])
+    guest.wait_log("ready")
+    t.start([PROGRAMS / "pingpong", "udp-server", net.host.addr, 5900, 64, "spin"], name="echo", ns=net.host.name)
+    echo = t._processes[-1]
+
+    def run(op, size, depth):
+        return program_json(PROGRAMS / "softpcie-bench", net.iobox.addr, net.host.addr, op, base, size, depth,
+                            options.seconds, ns=net.iobox)
+
+    alone = Row("softpcie", "64 B read, p50, one at a time", "us", "UDP round trip", True)
+    small = Row("softpcie", "64 B reads, 64 in flight", "1/s", "mark of 150,000", mark=1.0)
+    large = Row("softpcie", "512 B reads, 64 in flight", "Gb/s", "mark of 0.5", mark=1.0)
+    write = Row("softpcie", "256 B writes sent", "Gb/s", "512 B reads")
+    for _ in range(options.reps):
+        echo.cont()
+        udp = program_json(PROGRAMS / "pingpong", "udp-client", net.host.addr, 5900, 64, 20000, "spin", ns=net.iobox)
+        echo.stop()
+        alone.add(run("read", 64, 1)["latency"]["p50_ns"] / 1e3, udp["p50_ns"] / 1e3)
+        small.add(run("read", 64, 64)["ops_per_second"], 150000)
+        large.add(run("read", 512, 64)["gbit_per_second"], 0.5)
+        write.add(run("write", 256, 1)["gbit_per_second"], large.ours[-1])
+    rows += [alone, small, large, write]
+    echo.cont()
+
+
 FIO = (("4 KiB random read QD1", "randread", "4k", 1), ("4 KiB random write QD1", "randwrite", "4k", 1),
        ("4 KiB random read QD32", "randread", "4k", 32), ("4 KiB random write QD32", "randwrite", "4k", 32),
        ("128 KiB sequential read QD8", "read", "128k", 8), ("128 KiB sequential write QD8", "write", "128k", 8))
@@ -200,7 +231,7 @@ def bench_remote(t, rows, options):
 
 
 SECTIONS = {"mmio": bench_mmio, "dma": bench_dma, "fio": bench_fio, "loss": bench_loss, "papers": papers.bench_papers,
-            "dma-remote": bench_remote}
+            "dma-remote": bench_remote, "softpcie": bench_softpcie}
 
 
 def main():
