@@ -354,7 +354,7 @@ bool igb_gso_valid(const uint8_t *p, size_t len, const struct igb_offload *o)
 
 	return o->mss && len <= IGB_PACKET_MAX && len - o->l3 <= UINT16_MAX && o->l3 >= ETH_HEADER && o->csum_start >= o->l3 + l3_min &&
 	       o->hdr_len >= o->csum_start + l4_min && o->hdr_len <= IGB_GSO_HEADER_MAX && o->hdr_len < len &&
-	       (o->ipv6 || (p[o->l3] & 15u) * 4u == (unsigned)o->csum_start - o->l3);
+	       (o->ipv6 || o->tunnel || (p[o->l3] & 15u) * 4u == (unsigned)o->csum_start - o->l3);
 }
 
 unsigned igb_gso_count(size_t len, const struct igb_offload *o)
@@ -370,11 +370,16 @@ static uint32_t set_lengths(uint8_t *p, size_t len, const struct igb_offload *o)
 
 	if (o->uso)
 		igb_put_be16(p + o->csum_start + 4, (uint16_t)l4_len);
-	if (o->ipv6) {
-		igb_put_be16(p + o->l3 + 4, (uint16_t)(len - o->l3 - 40));
-		return igb_sum(p + o->l3 + 8, 32, sum);
+	igb_put_be16(p + o->l3 + (o->ipv6 ? 4 : 2), (uint16_t)(len - o->l3 - (o->ipv6 ? 40 : 0)));
+	if (o->tunnel) {
+		if (!o->ipv6) {
+			igb_put_be16(p + o->l3 + 10, o->ip_seed);
+			igb_put_be16(p + o->l3 + 10, (uint16_t)~igb_sum_fold(igb_sum(p + o->l3, o->csum_start - o->l3, 0)));
+		}
+		return o->l4_seed + (l4_len >> 16) + (l4_len & 0xffff);
 	}
-	igb_put_be16(p + o->l3 + 2, (uint16_t)(len - o->l3));
+	if (o->ipv6)
+		return igb_sum(p + o->l3 + 8, 32, sum);
 	igb_insert_ipv4(p + o->l3);
 	return igb_sum(p + o->l3 + 12, 8, sum);
 }

@@ -84,6 +84,13 @@ struct igb_offload {
 	bool ipv6, ecn;
 	uint16_t csum_start, csum_offset; /* csum_start: the L4 header, for cutting too */
 	uint16_t l3, hdr_len, mss;        /* for cutting: IP header, length of all headers, payload of a segment */
+	/*
+	 * More than an IP header between l3 and csum_start: a tunnel, extension headers. Only the outer header's length, ID
+	 * and checksum change from segment to segment, and sums start from what the driver left in their fields: for IPv4
+	 * what cancels the rest out, for L4 the pseudo-header without length. That is how the hardware sums (7.2.4).
+	 */
+	bool tunnel;
+	uint16_t ip_seed, l4_seed;
 };
 
 static inline bool igb_is_gso(const struct igb_offload *o)

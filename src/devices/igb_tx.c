@@ -237,11 +237,17 @@ static bool prepare(struct igb *n, struct igb_tx_packet *p)
 			o->uso = !tcp;
 			o->hdr_len = (uint16_t)(maclen + iplen + (p->ctx.mss_l4len_idx >> 8 & 0xff));
 			o->mss = (uint16_t)(p->ctx.mss_l4len_idx >> 16);
+			o->tunnel = maclen + 20 <= p->len && iplen != (o->ipv6 ? 40 : (frame[maclen] & 15u) * 4);
 			if (sctp || !igb_gso_valid(frame, p->len, o) || (uint32_t)o->hdr_len + o->mss > IGB_FRAME_MAX)
 				return false;
 			o->csum = true;
 			o->csum_offset = tcp ? L4_TCP_SUM : L4_UDP_SUM;
-			igb_gso_prepare(frame, p->len, o);
+			if (o->tunnel) {
+				o->ip_seed = igb_be16(frame + maclen + 10);
+				o->l4_seed = igb_be16(frame + o->csum_start + o->csum_offset);
+			} else {
+				igb_gso_prepare(frame, p->len, o);
+			}
 			igb_stat_add(n, IGB_STAT_TSCTC, 1);
 		} else {
 			if (p->olinfo & IGB_TXD_IXSM && !o->ipv6) {
@@ -307,7 +313,7 @@ static void count_frame(struct igb *n, const uint8_t *frame, uint32_t len)
 static int send_packet(struct igb *n, struct igb_tx_packet *p)
 {
 	uint8_t *frame = igb_chunk_data(p->chunk) + p->at;
-	bool theirs = n->backend.vnet && !igb_loopback(n) && (!p->o.uso || n->backend.uso);
+	bool theirs = n->backend.vnet && !igb_loopback(n) && (!p->o.uso || n->backend.uso) && !p->o.tunnel;
 	unsigned segments;
 	int err;
 

@@ -313,6 +313,51 @@ static void test_cut(void **state)
 	(void)state;
 }
 
+/* IPv4, GRE, IPv4, TCP as a driver gives it: the outer header changes, the inner is as it was, all sums are right. */
+static void test_cut_tunnel(void **state)
+{
+	enum { L3 = 14, INNER = 38, L4 = 58, HEADERS = 78, MSS = 500, PAYLOAD = 2000 };
+	static struct made inner;
+	static uint8_t p[HEADERS + PAYLOAD], out[HEADERS + MSS];
+	struct igb_offload o = {.tso = true, .tunnel = true, .l3 = L3, .csum_start = L4, .hdr_len = HEADERS, .mss = MSS};
+	struct igb_headers h;
+
+	make(&inner, "192.168.0.1", "192.168.0.2", TCP, 5, 6, 0, 0, MSS); /* lengths are those of a segment */
+	memset(p, 0, sizeof(p));
+	p[12] = 0x08;
+	p[L3] = 0x45;
+	igb_put_be16(p + L3 + 4, 100);
+	p[L3 + 8] = 64;
+	p[L3 + 9] = 47;
+	igb_put_be32(p + L3 + 12, 0x0a000001);
+	igb_put_be32(p + L3 + 16, 0x0a000002);
+	p[L3 + 22] = 0x08; /* GRE, of IPv4 */
+	memcpy(p + INNER, inner.bytes + 14, HEADERS - INNER);
+	for (unsigned i = 0; i < PAYLOAD; i++)
+		p[HEADERS + i] = (uint8_t)(i * 11);
+	igb_headers(&h, inner.bytes, inner.len);
+	o.ip_seed = (uint16_t)~igb_sum_fold(igb_sum(p + L3 + 20, L4 - L3 - 20, 0));
+	o.l4_seed = igb_sum_fold(igb_sum_pseudo(inner.bytes, &h, TCP, 0));
+	assert_true(igb_gso_valid(p, sizeof(p), &o));
+	for (unsigned i = 0; i < PAYLOAD / MSS; i++) {
+		size_t len = igb_gso_segment(out, p, sizeof(p), &o, i);
+
+		assert_int_equal(len, HEADERS + MSS);
+		igb_headers(&h, out, len);
+		assert_int_equal(h.l3_end, len);
+		assert_int_equal(igb_check_ipv4(out, &h), IGB_SUM_GOOD);
+		assert_int_equal(igb_be16(out + L3 + 4), 100 + i);
+		memmove(out + 14, out + INNER, len - INNER); /* what the tunnel's end finds */
+		igb_headers(&h, out, len - INNER + 14);
+		assert_int_equal(igb_check_ipv4(out, &h), IGB_SUM_GOOD);
+		assert_int_equal(igb_check_l4(out, &h), IGB_SUM_GOOD);
+		assert_memory_equal(out + 54, p + HEADERS + i * MSS, MSS);
+	}
+	o.tunnel = false;
+	assert_false(igb_gso_valid(p, sizeof(p), &o));
+	(void)state;
+}
+
 static void test_cut_invalid(void **state)
 {
 	static struct made m;
@@ -345,7 +390,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rss),       cmocka_unit_test(test_sum), cmocka_unit_test(test_crc),
 		cmocka_unit_test(test_verify),    cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_cut),       cmocka_unit_test(test_cut_invalid),
+		cmocka_unit_test(test_cut),       cmocka_unit_test(test_cut_tunnel), cmocka_unit_test(test_cut_invalid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
