@@ -117,7 +117,7 @@ def test_igb_traffic(t):
 
 
 def test_igb_ethtool(t):
-    """ethtool -i -S -g -k -T -d -e -c say sane things, -t passes offline and online, -G and -C change rings; the link
+    """ethtool -i -S -g -k -T -d -e -c say sane things, -t passes, -G and -C change rings; the link
     follows the tap device; promiscuous and multicast modes pass what they should."""
     net, box, vm, root = scene(t)
     eth = up(vm)
@@ -140,9 +140,8 @@ def test_igb_ethtool(t):
     wrong = {key: value for key, value in after.items() if value and ("err" in key or "drop" in key or "fail" in key)}
     check(not wrong, f"ethtool -S counts {wrong}")
 
-    for how in ("online", "offline"):
-        text = vm.run(f"ethtool -t {eth} {how}", timeout=90)
-        check("The test result is PASS" in text, f"ethtool -t {how}: {text}")
+    text = vm.run(f"ethtool -t {eth} offline", timeout=90)  # the link test, which is all of "online", too
+    check("The test result is PASS" in text, f"ethtool -t: {text}")
     vm.until(f"test $(cat /sys/class/net/{eth}/carrier) = 1", 30, "the link after the self-test")
     ping(vm)
     vm.run(f"ethtool -G {eth} rx 80 tx 80")
@@ -207,9 +206,10 @@ def test_igb_comes_and_goes(t):
         net.iobox.ip("link", "set", name, "up")
     net.iobox.ip("addr", "add", f"{PEER}/24", "dev", "peer")
     device = f"igb,id=nic0,iface=nicside,mac={MAC}"
-    box = t.box(net, device)
+    hold = ["--hold", "3s"]
+    box = t.box(net, device, args=hold)
     vm = t.vm(net=net, modules=("igb",))
-    root = t.root(net, vm=vm)
+    root = t.root(net, vm=vm, args=hold)
     root.wait_plugged("nic0")
     t.start(["iperf3", "-s", "--forceflush"], ns=net.iobox.name).wait_log("Server listening")
 
@@ -231,7 +231,7 @@ def test_igb_comes_and_goes(t):
     works()
     box.kill()
     vm.until("! grep -il '^" + MAC + "$' /sys/class/net/*/address", 60, "the NIC to be gone with its box")
-    t.box(net, device)
+    t.box(net, device, args=hold)
     root.wait_plugged("nic0", 60)
     works()
     vm.allow("igb", "pcieport .*(Slot|Link|pciehp)", "pciehp", *scenes.SERVER_GONE)
