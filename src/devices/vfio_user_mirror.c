@@ -157,8 +157,11 @@ static void fetched(void *arg, int status)
 	struct vu_mirror *m = arg;
 
 	m->fetching = false;
-	if (status == -ECANCELED) /* a reset: those who waited for it are gone */
+	if (status == -ECANCELED) {
+		/* A reset, and those who waited for it are gone; or bus mastering is off now, and they need not wait. */
+		fb_device_batch_schedule(m->v->dev, &m->v->flush);
 		return;
+	}
 	if (status) {
 		m->v->count.mirror_errors++;
 		vu_complain(m->v, "the memory window at 0x%" PRIx64 " cannot be read: %s", m->address, strerror(-status));

@@ -128,7 +128,9 @@ static bool is_up(void *arg)
 
 static bool all_answered(void *arg)
 {
-	return ((struct world *)arg)->v->n_requests == 0;
+	const struct vu *v = ((struct world *)arg)->v;
+
+	return v->n_requests == 0 && v->n_waits == 0;
 }
 
 /* ---- What it carries ---------------------------------------------------------------------------- */
@@ -414,6 +416,72 @@ static void test_mirror(void **state)
 	end(&w);
 }
 
+/* What waits for the window: in order, and not for ever. */
+static void test_mirror_waits(void **state)
+{
+	struct world w = {.s.twin = true};
+	uint8_t *mem;
+
+	(void)state;
+	begin(&w, ",memory=64K@0x10000000");
+	assert_int_equal(w.base, 0x10000000);
+	mem = scripted_root_mem(w.r, w.base, MEM);
+	/* A read behind a write that waits, and a configuration write behind both: none passes another. */
+	w.r->answer = ANSWER_NEVER;
+	write32(&w, VS_R_SCRATCH, 1);
+	scripted_root_forget(w.r);
+	scripted_root_memory(w.r, w.r->bar[0] + VS_R_SCRATCH, NULL, 4);
+	scripted_root_run(w.r);
+	assert_int_equal(w.v->n_waits, 2);
+	scripted_root_cfg_write(w.r, 4, 0x406, 2);
+	assert_int_equal(w.v->n_waits, 2 + 6 + 1); /* the BARs, then the command register */
+	w.r->answer = ANSWER_IN_ORDER;
+	scripted_root_answer_now(w.r, ANSWER_IN_ORDER);
+	assert_true(scripted_root_until(w.r, all_answered, &w, 5000));
+	assert_int_equal(w.v->n_waits, 0);
+	assert_int_equal(w.v->count.mirror_syncs, 1);
+	assert_int_equal(w.s.commands_register, 6);
+
+	/* Bus mastering goes off while the window is on its way: nobody waits for what cannot come. */
+	w.r->answer = ANSWER_NEVER;
+	write32(&w, VS_R_SCRATCH, 2);
+	scripted_root_run(w.r);
+	assert_int_equal(w.v->n_waits, 1);
+	scripted_root_cfg_write(w.r, 4, 2, 2);
+	w.r->n_reads = 0;
+	w.r->answer = ANSWER_IN_ORDER;
+	assert_int_equal(read_register(&w, 0, VS_R_SCRATCH, 4), 2);
+	memset(mem, 0x11, 64);
+	start(&w, VS_INVERT_MAPPED, w.base, 64, 0); /* and nothing of the guest's memory reaches the server */
+	assert_int_equal(read_register(&w, 0, VS_R_ERRNO, 4), 0);
+	assert_int_equal(mem[64], 0);
+
+	/* A reset meanwhile. */
+	scripted_root_cfg_write(w.r, 4, 6, 2);
+	w.r->answer = ANSWER_NEVER;
+	write32(&w, VS_R_SCRATCH, 3);
+	scripted_root_run(w.r);
+	scripted_root_cfg_write(w.r, w.r->cap_exp + 8u, 0x8000, 2);
+	assert_int_equal(w.v->n_waits, 0);
+	w.r->n_reads = 0;
+	w.r->answer = ANSWER_IN_ORDER;
+	scripted_root_enumerate(w.r, NULL);
+	assert_int_equal(read_register(&w, 0, VS_R_SCRATCH, 4), 0);
+	write32(&w, VS_R_SCRATCH, 4);
+	assert_int_equal(read_register(&w, 0, VS_R_SCRATCH, 4), 4);
+
+	/* And the server's end. */
+	w.r->answer = ANSWER_NEVER;
+	write32(&w, VS_R_SCRATCH, 5);
+	scripted_root_run(w.r);
+	vfio_server_stop(&w.s);
+	assert_true(scripted_root_until(w.r, is_down, &w, 5000));
+	assert_int_equal(w.v->n_waits, 0);
+	w.r->answer = ANSWER_IN_ORDER;
+	scripted_root_answer_now(w.r, ANSWER_IN_ORDER);
+	end(&w);
+}
+
 /* ---- What it bears --------------------------------------------------------------------------------- */
 
 static void test_refused(void **state)
@@ -624,6 +692,7 @@ int main(void)
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_no_reset),
 		cmocka_unit_test(test_mirror),
+		cmocka_unit_test(test_mirror_waits),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_fatal_faults),
 		cmocka_unit_test(test_other_faults),
