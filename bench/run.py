@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""./dev bench [SECTION...] [--reps N] [--seconds N] [--json FILE]
+"""./dev bench [SECTION...] [--reps N] [--seconds N] [--only TEXT] [--json FILE]
 
 Sections:
   mmio   register read round trip and posted writes through root and box, without a VM
@@ -210,6 +210,8 @@ def bench_fio(t, rows, options):
     t.root(net, vm=vm, args=["--poll-us", options.poll_us])
     ours = vm.until(f"ls /dev/nvme?n1 | grep -v {local}", 60, "the farbus drive to be plugged").strip()
     for what, rw, size, depth in FIO:
+        if options.only not in what:
+            continue
         sequential = size == "128k"
         quick = depth == 1
         unit = "us" if quick else "MB/s" if sequential else "1/s"
@@ -241,6 +243,7 @@ def main():
     parser.add_argument("--reps", type=int, default=5, help="turns for each figure (default 5)")
     parser.add_argument("--seconds", type=int, default=3, help="length of one timed run (default 3)")
     parser.add_argument("--poll-us", type=int, default=50, help="polling of root and box where it is not the subject")
+    parser.add_argument("--only", default="", metavar="TEXT", help="of fio the rows whose name has this in it")
     parser.add_argument("--json", type=pathlib.Path, help="where the samples go")
     options = parser.parse_args()
     unknown = [name for name in options.sections if name not in SECTIONS]
