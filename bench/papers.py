@@ -25,6 +25,7 @@ import sys
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests" / "vm"))
 
+import papers_sata  # noqa: E402
 from farbus_vm import Failure  # noqa: E402
 from report import Row, table  # noqa: E402
 
@@ -32,6 +33,7 @@ PUBLISHED = {
     "ping": "VRC with a network-attached 82576: 64 B back to back, 2.69 ms from the VM, 3.06 ms from the other host",
     "iperf": "Software ExpEther, figure 5 (82576, 1 GbE): UDP at 1 Gb/s, DPDK over the kernel-socket form: sending +165 %, "
              "receiving +279 %",
+    "fio": papers_sata.PUBLISHED,
 }
 
 
@@ -45,6 +47,8 @@ class Panel:
     theirs: list
     peer: str = "QEMU's own"
     lines: bool = False
+    second: list = None  # of a second peer
+    second_peer: str = ""
 
 
 def panel(title, unit, rows):
@@ -126,8 +130,19 @@ def nic(t, rows, options):
     return [panel("ping, round trip", "ms", pings), panel("iperf", "Mb/s", rates)]
 
 
-# A further part, such as fio on the SATA controller (figure 6), is one more function here.
-PARTS = (nic,)
+# --- fio on the SATA controller ----------------------------------------------------------------------------------------
+
+def sata(t, rows, options):
+    panels = []
+    for what, pairs in papers_sata.sweep(t, rows, options).items():
+        ours, ahci, nvme = ([statistics.median(samples) for samples in column] for column in zip(
+            *((beside_ahci.ours, beside_ahci.theirs, beside_nvme.theirs) for _, beside_ahci, beside_nvme in pairs)))
+        panels.append(Panel(f"fio, {what}, one request at a time", "MB/s", [size for size, _, _ in pairs], ours, ahci,
+                            "QEMU's own ahci", True, nvme, "QEMU's own NVMe"))
+    return panels
+
+
+PARTS = (nic, sata)
 
 
 # --- the plot ---------------------------------------------------------------------------------------------------------
@@ -137,14 +152,16 @@ def plot(panels, path):
     script = [f'set terminal svg size {520 * len(panels)},420 font "sans,12" background "white"', f'set output "{path}"',
               f"set multiplot layout 1,{len(panels)}", "set key above", "set rmargin 12", "set grid ytics", "set yrange [0:*]"]
     for number, one in enumerate(panels):
-        lines = [f'"{name}" {ours} {theirs}' for name, ours, theirs in zip(one.names, one.ours, one.theirs)]
+        columns = [one.ours, one.theirs] + ([one.second] if one.second else [])
+        lines = [" ".join([f'"{name}"', *map(str, values)]) for name, *values in zip(one.names, *columns)]
         script += [f"$data{number} << END", *lines, "END", f'set title "{one.title}"', f'set ylabel "{one.unit}"']
         if one.lines:
             script += ["set style data linespoints", "set xtics norotate"]
         else:
             script += ["set style data histograms", "set style histogram clustered gap 1", "set style fill solid 0.8",
                        "set xtics rotate by -20"]
-        script.append(f'plot $data{number} using 2:xtic(1) title "farbus", "" using 3 title "{one.peer}"')
+        script.append(f'plot $data{number} using 2:xtic(1) title "farbus", "" using 3 title "{one.peer}"' +
+                      (f', "" using 4 title "{one.second_peer}"' if one.second else ""))
     done = subprocess.run(["gnuplot"], input="\n".join(script) + "\nunset multiplot\n", capture_output=True, text=True)
     if done.returncode or done.stderr:
         raise Failure(f"gnuplot: {done.stderr.strip()}")

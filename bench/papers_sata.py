@@ -48,7 +48,7 @@ def fio(vm, device, rw, size, seconds):
 
 
 def sweep(t, rows, options, sizes=SIZES):
-    """Adds the rows; returns {what: (sizes, ours, ahci's, nvme's)}, rows of medians being the caller's to make."""
+    """Adds the rows; returns them: {what: [(size, beside ahci, beside NVMe) …]}."""
     net = t.net()
     paths = {name: image(t, name) for name in ("farbus", "ahci", "nvme")}
     t.box(net, f"sil3132,id=sata0,port0={paths['farbus']},serial0=FARBUS,direct=on", args=["--poll-us", options.poll_us])
@@ -59,7 +59,7 @@ def sweep(t, rows, options, sizes=SIZES):
     root = t.root(net, vm=vm, args=["--poll-us", options.poll_us])
     root.wait_plugged("sata0")
     ours, ahci, nvme = (drive(vm, serial) for serial in ("FARBUS", "AHCI", "NVME"))
-    made = []
+    made = {}
     for what, rw in (("random write", "randwrite"), ("random read", "randread")):
         for size in sizes:
             beside_ahci = Row("sata", f"{what} {size}", "MB/s", "QEMU's in-process ahci", mark=0.4)
@@ -68,9 +68,10 @@ def sweep(t, rows, options, sizes=SIZES):
                 figures = [fio(vm, device, rw, size, options.seconds) for device in (ours, ahci, nvme)]
                 beside_ahci.add(figures[0], figures[1])
                 beside_nvme.add(figures[0], figures[2])
-            made.append((beside_ahci, beside_nvme))
-    rows += [row for pair in made for row in pair]
-    t.log(table([row for pair in made for row in pair]).split("\n", 1)[1])
+            made.setdefault(what, []).append((size, beside_ahci, beside_nvme))
+    fresh = [row for entries in made.values() for entry in entries for row in entry[1:]]
+    rows += fresh
+    t.log(table(fresh).split("\n", 1)[1])
     vm.allow(r"Model 'QEMU HARDDISK'", r"LPM support broken")  # QEMU's own ahci
     vm.quit()
     return made

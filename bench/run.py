@@ -7,7 +7,7 @@ Sections:
   dma    DMA goodput between two network namespaces, and small reads
   fio    NVMe in a guest, beside QEMU's own NVMe and NBD over the same wire
   loss   DMA at 1 % loss, beside the same without loss
-  papers what the published systems were measured with: ping and iperf on a NIC, beside QEMU's own; with a plot
+  papers what the published systems were measured with: ping and iperf on a NIC, fio on SATA, beside QEMU's own; with a plot
   dma-remote  another host's memory by `farbus dma`, over the link and over SoftPCIe, and what of the wire is payload
   softpcie  a host's memory by SoftPCIe: one TLP a datagram, a socket a tag
 
