@@ -141,6 +141,7 @@ struct fb_irq {
 	struct fb_fd intx_unmask; /* armed: the client unmasks INTx by this eventfd */
 	bool intx_level, intx_masked, intx_dirty, intx_waits;
 	uint64_t intx_wait_seq;
+	struct fb_timer intx_again; /* unmasked, and still asserted */
 	uint16_t *dirty; /* n places */
 	unsigned n_dirty, n_waiting;
 	struct fb_flush flush;

@@ -13,7 +13,10 @@
  * and what comes meanwhile is latched and signalled when the eventfd is back.
  *
  * INTx is a level: signalled when asserted, masked by that, and signalled again
- * if it is still asserted when the client unmasks it.
+ * if it is still asserted when the client has unmasked it. QEMU unmasks at the
+ * guest's first access to a BAR, which is where a handler asks what is up: the
+ * access that clears the cause is still to come. Signalling at once would cost
+ * the guest a second, empty interrupt each time, so it gets INTX_AGAIN_NS for it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +30,10 @@
 #include "tlp/regs.h"
 #include "util/reader.h"
 
+#define INTX_AGAIN_NS UINT64_C(500000)
+
 static void flush(struct fb_flush *fl);
+static void intx_again_due(struct fb_timer *timer);
 
 int fb_irq_alloc(struct fb_root_function *f)
 {
@@ -37,6 +43,7 @@ int fb_irq_alloc(struct fb_root_function *f)
 	fb_irq_free(f);
 	irq->intx_fd = irq->err_fd = -1;
 	irq->flush.flush = flush;
+	irq->intx_again.due = intx_again_due;
 	if (n == 0)
 		return 0;
 	irq->v = calloc(n, sizeof(*irq->v));
@@ -54,6 +61,7 @@ int fb_irq_alloc(struct fb_root_function *f)
 void fb_irq_free(struct fb_root_function *f)
 {
 	fb_flush_cancel(&f->irq.flush);
+	fb_timer_cancel(&f->irq.intx_again);
 	free(f->irq.v);
 	free(f->irq.dirty);
 	memset(&f->irq, 0, sizeof(f->irq));
@@ -183,8 +191,23 @@ static void intx_signal(struct fb_root_function *f)
 	fb_flush_schedule(f->loop, &irq->flush);
 }
 
+static void intx_again_due(struct fb_timer *timer)
+{
+	intx_signal(FB_CONTAINER(timer, struct fb_root_function, irq.intx_again));
+}
+
+static void intx_unmasked(struct fb_root_function *f)
+{
+	struct fb_irq *irq = &f->irq;
+
+	irq->intx_masked = false;
+	if (irq->intx_level && fb_timer_set(f->loop, &irq->intx_again, fb_loop_now(f->loop) + INTX_AGAIN_NS) < 0)
+		intx_signal(f);
+}
+
 void fb_irq_intx(struct fb_root_function *f, bool level)
 {
+	fb_timer_cancel(&f->irq.intx_again);
 	if (level && !f->irq.intx_level)
 		f->count.interrupts++;
 	f->irq.intx_level = level;
@@ -380,8 +403,7 @@ static void intx_unmask_ready(struct fb_fd *w, uint32_t events)
 		close(fd);
 		return;
 	}
-	f->irq.intx_masked = false;
-	intx_signal(f);
+	intx_unmasked(f);
 }
 
 static void drop_intx(struct fb_irq *irq)
@@ -393,6 +415,7 @@ static void drop_intx(struct fb_irq *irq)
 		fb_fd_del(&irq->intx_unmask);
 		close(fd);
 	}
+	fb_timer_cancel(&irq->intx_again);
 	irq->intx_masked = false;
 	irq->intx_waits = irq->intx_dirty = false;
 }
@@ -477,8 +500,10 @@ static int set_intx(struct fb_root_function *f, const struct irq_request *r, str
 		return 0;
 	}
 	if (r->count && selected(r, 0)) {
-		irq->intx_masked = (r->flags & VFIO_IRQ_SET_ACTION_MASK) != 0;
-		intx_signal(f);
+		if (r->flags & VFIO_IRQ_SET_ACTION_MASK)
+			irq->intx_masked = true;
+		else
+			intx_unmasked(f);
 	}
 	return 0;
 }
