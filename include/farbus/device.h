@@ -355,8 +355,9 @@ static inline int fb_dma_write_wait(struct fb_device *dev, uint64_t addr, const 
  * schedules) are then answered at once. Nothing but time depends on it, so rings
  * may be described as far as it pays: all other reads go as ever.
  *
- * Only for memory that the device does not write, and that the host leaves
- * alone once it has written the index. Data goes along with an entry whose byte
+ * Only for memory that nobody writes between the host's write of the index and
+ * the device's read: not the host, and not the device (that it writes an entry
+ * back when it has done with it is fine). Data goes along with an entry whose byte
  * match_at is `match`, if its (16-bit number at count_at + 1) << count_shift bytes
  * at the 64-bit address at pointer_at are not more than data_max and within one
  * page of 4 KiB.

@@ -202,6 +202,31 @@ uint32_t igb_tx_queue_read(struct igb_tx_queue *q, uint32_t offset)
 	return ring_read(&q->r, offset);
 }
 
+/*
+ * So that a root sends descriptors, and what is in one of them, along with the tail (fb_device_ring_set()). Data goes with
+ * advanced data descriptors; its length is one too long, since theirs is no "less one". Larger buffers are parts of packets
+ * that are cut: they are worth a round trip of their own.
+ */
+static void tell_ring(struct igb_tx_queue *q)
+{
+	const struct fb_device_ring ring = {
+		.bar = 0,
+		/* The driver's choice of the two places that the first four queues have. */
+		.reg = (q->r.index < 4 ? 0x3800u + q->r.index * 0x100u : 0xe000u + q->r.index * 0x40u) + IGB_Q_TAIL,
+		.base = q->r.base,
+		.entry_size = IGB_DESC,
+		.entries = igb_ring_count(&q->r),
+		.match_at = 10,
+		.match = IGB_TXD_DTYP_DATA >> 16,
+		.pointer_at = 0,
+		.count_at = 8,
+		.data_max = 2048,
+	};
+	bool there = q->r.ctl & IGB_QCTL_ENABLE && ring.entries >= 2;
+
+	fb_device_ring_set(q->r.n->dev, q->r.index, there ? &ring : NULL);
+}
+
 void igb_tx_queue_write(struct igb_tx_queue *q, uint32_t offset, uint32_t value)
 {
 	bool was = q->r.ctl & IGB_QCTL_ENABLE;
@@ -221,10 +246,13 @@ void igb_tx_queue_write(struct igb_tx_queue *q, uint32_t offset, uint32_t value)
 		ring_enable(&q->r, value);
 		if (was != (bool)(value & IGB_QCTL_ENABLE))
 			igb_tx_drop_queue(q);
+		if (was != (bool)(value & IGB_QCTL_ENABLE))
+			tell_ring(q);
 		igb_tx_kick(q->r.n);
 		break;
 	default:
-		ring_write(&q->r, offset, value);
+		if (ring_write(&q->r, offset, value) && was)
+			tell_ring(q);
 	}
 }
 

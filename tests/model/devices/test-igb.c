@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "igb_nic.h"
+#include "tlp/ring_wire.h"
+#include "util/reader.h"
 
 enum { RXD = 0x2800, TXD = 0x3800 }; /* queue 0 */
 
@@ -199,6 +201,98 @@ static void test_transmit(void **state)
 		;
 	assert_int_equal(igb_be16(out + 40), (uint16_t)~igb_sum_fold(igb_sum(buf + 34, 66, 0)));
 	assert_int_equal(nic_tx_status(&c, (c.tx_next + NIC_RING - 1) % NIC_RING), IGB_TXD_DD | 34u << 8 | 5u << 16);
+	nic_close(&c);
+	(void)state;
+}
+
+/* As a root does that sends along with the tail what is new behind it. */
+static void send_ahead(struct nic *c, uint64_t address, uint32_t len)
+{
+	uint8_t payload[FB_RING_AHEAD_HEADER + FB_RING_AHEAD_MAX] = {0};
+	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
+			       .completer_id = SCRIPTED_BDF,
+			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
+			       .msg_route = PCIE_ROUTE_BY_ID,
+			       .vendor_id = FB_RING_VENDOR,
+			       .vendor_data = FB_RING_AHEAD,
+			       .length = (uint16_t)((FB_RING_AHEAD_HEADER + len + 3) / 4),
+			       .data = payload};
+
+	fb_put_le64(payload, address);
+	fb_put_le32(payload + 8, len);
+	memcpy(payload + FB_RING_AHEAD_HEADER, scripted_root_mem(c->r, address, len), len);
+	scripted_root_send(c->r, &tlp);
+}
+
+/* The tail, and perhaps what is behind it, as they come off a network: within a round of the loop. */
+struct doorbell {
+	struct fb_flush flush;
+	struct nic *c;
+	uint64_t desc, data;
+	bool ahead;
+};
+
+static void ring_doorbell(struct fb_flush *flush)
+{
+	struct doorbell *b = (struct doorbell *)flush;
+
+	nic_write(b->c, TXD + IGB_Q_TAIL, b->c->tx_next);
+	if (!b->ahead)
+		return;
+	send_ahead(b->c, b->desc, IGB_DESC);
+	send_ahead(b->c, b->data, 98 + 1);
+}
+
+/* The root is told of the ring; a frame that comes along with the tail costs no read. */
+static void test_transmit_ahead(void **state)
+{
+	struct fb_ring_rule rule;
+	const struct scripted_tlp *t;
+	uint8_t out[2000];
+	struct nic c;
+	uint64_t reads, at;
+
+	nic_open(&c, "");
+	c.r->keep_log = true;
+	scripted_root_forget(c.r);
+	nic_start(&c);
+	t = scripted_root_expect(c.r, PCIE_TLP_MSGD);
+	assert_int_equal(t->tlp.vendor_data, FB_RING_RULE);
+	assert_true(fb_ring_rule_get(&rule, t->data, (size_t)t->tlp.length * 4));
+	assert_int_equal(rule.slot, 0);
+	assert_int_equal(rule.reg, TXD + IGB_Q_TAIL);
+	assert_int_equal(rule.base, c.tx_ring);
+	assert_int_equal(rule.entry_size, IGB_DESC);
+	assert_int_equal(rule.entries, NIC_RING);
+
+	for (unsigned ahead = 0; ahead < 2; ahead++) {
+		struct doorbell bell = {.flush.flush = ring_doorbell, .c = &c, .ahead = ahead};
+		uint8_t *d;
+
+		nic_udp_frame(buf, nic_peer, 98, ahead);
+		at = c.tx_buffers + 0x10000ull * c.tx_next;
+		memcpy(scripted_root_mem(c.r, at, 98), buf, 98);
+		nic_desc(&c, at, 98 | IGB_TXD_DEXT | IGB_TXD_DTYP_DATA | IGB_TXD_EOP | IGB_TXD_RS, 0);
+		d = scripted_root_mem(c.r, c.tx_ring + ahead * IGB_DESC, IGB_DESC);
+		assert_int_equal(d[rule.match_at], rule.match); /* so that the root finds the data */
+		assert_int_equal(fb_get_le64(d + rule.pointer_at), at);
+		assert_int_equal(fb_get_le16(d + rule.count_at) << rule.count_shift, 98);
+		reads = c.r->dma_reads;
+		bell.desc = c.tx_ring + ahead * IGB_DESC;
+		bell.data = at;
+		fb_flush_schedule(c.r->loop, &bell.flush);
+		scripted_root_run(c.r);
+		assert_int_equal(c.r->dma_reads - reads, ahead ? 0 : 2);
+		assert_int_equal(nic_wire(&c, out, sizeof(out)), 98);
+		assert_memory_equal(out, buf, 98);
+	}
+
+	/* Off: the root forgets it. */
+	scripted_root_forget(c.r);
+	nic_write(&c, TXD + IGB_Q_CTL, 0);
+	t = scripted_root_expect(c.r, PCIE_TLP_MSGD);
+	assert_true(fb_ring_rule_get(&rule, t->data, (size_t)t->tlp.length * 4));
+	assert_int_equal(rule.entries, 0);
 	nic_close(&c);
 	(void)state;
 }
@@ -537,6 +631,7 @@ int main(void)
 		cmocka_unit_test(test_registers),
 		cmocka_unit_test(test_phy),
 		cmocka_unit_test(test_transmit),
+		cmocka_unit_test(test_transmit_ahead),
 		cmocka_unit_test(test_transmit_offloads),
 		cmocka_unit_test(test_transmit_tso),
 		cmocka_unit_test(test_loopback),
