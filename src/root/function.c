@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "root/function.h"
+#include "util/listener.h"
 
 #define BACKOFF_MIN_NS UINT64_C(250000000)
 #define BACKOFF_MAX_NS UINT64_C(8000000000)
@@ -109,7 +110,11 @@ static int listen_socket(struct fb_root_function *f)
 			snprintf(f->note, sizeof(f->note), "%.80s exists and is not a socket", f->socket);
 			return -EEXIST;
 		}
-		unlink(f->socket); /* the box gave us the function, so whoever made it is gone */
+		if (fb_socket_is_alive(f->socket)) {
+			snprintf(f->note, sizeof(f->note), "%.80s is in use by another process", f->socket);
+			return -EADDRINUSE;
+		}
+		unlink(f->socket); /* a root that was killed left it behind */
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "root/impl.h"
+#include "util/listener.h"
 
 #define ANSWER_NS UINT64_C(2000000000)
 #define POLL_NS UINT64_C(1000000000)
@@ -315,25 +316,6 @@ static void started_flush(struct fb_flush *fl)
 	fb_root_tell_started(FB_CONTAINER(fl, struct fb_root, started_flush), 0);
 }
 
-/* Does a process listen on a socket of that file name? Wrong only to the safe side. */
-static bool somebody_listens(const char *name)
-{
-	FILE *f = fopen("/proc/net/unix", "re");
-	size_t len = strlen(name);
-	char line[512];
-	bool found = !f;
-
-	while (f && !found && fgets(line, sizeof(line), f)) {
-		size_t n = strcspn(line, "\n");
-
-		line[n] = '\0';
-		found = n > len && strcmp(line + n - len, name) == 0 && (line[n - len - 1] == '/' || line[n - len - 1] == ' ');
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
 /* What a root that was killed left behind. 0 or -errno, logged. */
 static int clean_dir(const char *dir)
 {
@@ -361,7 +343,7 @@ static int clean_dir(const char *dir)
 			continue;
 		memcpy(id, e->d_name, n - 5);
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		if (!valid_id(id) || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode) || somebody_listens(e->d_name))
+		if (!valid_id(id) || lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode) || fb_socket_is_alive(path))
 			continue;
 		fb_debug(dir, "removed %s, left over from before", e->d_name);
 		unlink(path);

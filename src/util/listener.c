@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "util/listener.h"
@@ -61,4 +63,21 @@ void fb_listener_close(struct fb_listener *l)
 	fb_timer_cancel(&l->rest);
 	fb_fd_del(&l->watch);
 	close(fd);
+}
+
+bool fb_socket_is_alive(const char *path)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int fd, err;
+
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return true;
+	strcpy(sun.sun_path, path);
+	/* A datagram socket does not connect to a stream socket (EPROTOTYPE), and where there is none it is refused. */
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return true;
+	err = connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ? errno : 0;
+	close(fd);
+	return err != ECONNREFUSED && err != ENOENT;
 }

@@ -10,6 +10,7 @@
 #ifndef FARBUS_UTIL_LISTENER_H
 #define FARBUS_UTIL_LISTENER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "util/loop.h"
@@ -39,6 +40,12 @@ static inline bool fb_listener_is_open(const struct fb_listener *l)
 {
 	return l->watch.loop != NULL;
 }
+
+/*
+ * Is a socket bound at that path, by any process, in any network namespace? It does not notice. False: there is nobody,
+ * so the file (if there is one) may be removed. What cannot be told counts as true.
+ */
+bool fb_socket_is_alive(const char *path);
 
 #ifdef __cplusplus
 }

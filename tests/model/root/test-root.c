@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -579,12 +580,12 @@ static void test_bad_places(void **state)
 	assert_int_equal(make_root(&root, 0, qmp_path, NULL, NULL), -EINVAL);		 /* no slot */
 }
 
-/* What is left of a killed root goes; what is alive, or no socket, stays. */
+/* What is left of a killed root goes; what is alive, or no socket, stays. Namespaces of networks do not matter. */
 static void test_stale_sockets(void **state)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	char dead[96], alive[96], file[96];
-	int fd[2];
+	int fd[2], home;
 
 	snprintf(dead, sizeof(dead), "%s/dead.sock", sockets);
 	snprintf(alive, sizeof(alive), "%s/alive.sock", sockets);
@@ -597,13 +598,39 @@ static void test_stale_sockets(void **state)
 	}
 	close(fd[0]);
 	close(open(file, O_CREAT | O_WRONLY, 0600));
+	home = open("/proc/thread-self/ns/net", O_RDONLY);
+	if (unshare(CLONE_NEWNET) < 0)
+		assert_int_equal(errno, EPERM); /* as a user: in one namespace, then */
 	assert_int_equal(make_root(&root, 0, NULL, NULL, NULL), 0);
+	(void)!setns(home, CLONE_NEWNET);
+	close(home);
 	assert_int_equal(access(dead, F_OK), -1);
 	assert_int_equal(access(alive, F_OK), 0);
 	assert_int_equal(access(file, F_OK), 0);
+	assert_int_equal(fcntl(fd[1], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(accept(fd[1], NULL, NULL), -1); /* it has not been bothered */
 	close(fd[1]);
 	unlink(alive);
 	unlink(file);
+}
+
+/* A function whose socket another process has is not taken from it; when that has gone, it is had. */
+static void test_socket_in_use(void **state)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	struct fb_root_function_info fi;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/a.sock", sockets);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(make_root(&root, 0, NULL, NULL, NULL), 0);
+	until(is, "b ready none");
+	until(is, "a absent none");
+	assert_int_equal(info(root, "a", &fi), 0);
+	assert_non_null(strstr(fi.note, "in use by another process"));
+	close(fd);
+	until(is, "a ready none");
 }
 
 static void test_hot_plug(void **state)
@@ -822,6 +849,7 @@ int main(void)
 		T(test_two_roots),
 		T(test_bad_places),
 		T(test_stale_sockets),
+		T(test_socket_in_use),
 		T(test_hot_plug),
 		T(test_qmp_absent),
 		T(test_slot_absent),
