@@ -133,6 +133,10 @@ static int parse_peers(struct softpcie *s)
 			err = -EINVAL;
 		}
 	}
+	if (!err && !s->n_peers) {
+		fb_device_error(s->dev, "peer=%s: no address in it", s->opt.peer);
+		err = -EINVAL;
+	}
 	free(list);
 	return err;
 }

@@ -4,7 +4,9 @@
  * tag 0 and is forgotten. A read takes one of 16 tags (the port has room for no
  * more) and waits; without completion in time the guest gets all ones. It is
  * never asked for again, for reading a register may do something. A tag whose
- * read was given up rests, so that a late completion is not taken for another's.
+ * read was given up rests until its completion comes late, or none is to be
+ * expected any more, so that it is not taken for another's.
+ * A read that waits for a tag waits no longer than one that has got one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +19,7 @@ enum { TAGS = SOFTPCIE_HOST_TAGS, REST_TIMEOUTS = 2 };
 struct softpcie_wait {
 	struct softpcie_wait *next;
 	struct fb_access *access;
-	uint64_t offset;
+	uint64_t offset, since;
 	unsigned size;
 };
 
@@ -49,7 +51,7 @@ static uint64_t due_of(const struct softpcie *s, const struct softpcie_tag *t)
 
 static void watch(struct softpcie *s)
 {
-	uint64_t due = UINT64_MAX;
+	uint64_t due = s->first ? s->first->since + s->opt.timeout_ns : UINT64_MAX;
 
 	for (unsigned i = 0; i < TAGS; i++) {
 		uint64_t t = due_of(s, &s->tags[i]);
@@ -105,22 +107,29 @@ uint64_t softpcie_host_read(struct softpcie *s, uint64_t offset, unsigned size)
 		fb_access_fail(access);
 		return 0;
 	}
-	*w = (struct softpcie_wait){.access = access, .offset = offset, .size = size};
+	*w = (struct softpcie_wait){.access = access, .offset = offset, .since = fb_device_now(s->dev), .size = size};
 	*s->last = w;
 	s->last = &w->next;
+	watch(s);
 	return 0;
+}
+
+static void forget_first(struct softpcie *s)
+{
+	struct softpcie_wait *w = s->first;
+
+	s->first = w->next;
+	if (!s->first)
+		s->last = &s->first;
+	free(w);
 }
 
 void softpcie_host_go_on(struct softpcie *s)
 {
 	struct softpcie_wait *w;
 
-	while ((w = s->first) && start(s, w->access, w->offset, w->size)) {
-		s->first = w->next;
-		if (!s->first)
-			s->last = &s->first;
-		free(w);
-	}
+	while ((w = s->first) && start(s, w->access, w->offset, w->size))
+		forget_first(s);
 }
 
 void softpcie_host_write(struct softpcie *s, uint64_t offset, uint64_t value, unsigned size)
@@ -141,7 +150,7 @@ void softpcie_host_write(struct softpcie *s, uint64_t offset, uint64_t value, un
 	}
 }
 
-/* A tag's read is over. */
+/* A tag's read is over; nobody waits for it when it has been given up before. */
 static void end(struct softpcie *s, struct softpcie_tag *t, bool good, enum softpcie_tag_state state)
 {
 	struct fb_access *access = t->access;
@@ -158,29 +167,22 @@ static void end(struct softpcie *s, struct softpcie_tag *t, bool good, enum soft
 void softpcie_host_completion(struct softpcie *s, unsigned peer, const struct pcie_tlp *cpl)
 {
 	struct softpcie_tag *t = cpl->tag < TAGS ? &s->tags[cpl->tag] : NULL;
+	enum pcie_reassembly_result result;
 
 	if (!t || t->state == SOFTPCIE_TAG_FREE || peer != SOFTPCIE_DEVICE) {
 		s->count.unexpected_completions++;
 		return;
 	}
-	if (t->state == SOFTPCIE_TAG_RESTING) {
-		s->count.late_completions++;
-		return;
-	}
-	switch (pcie_reassembly_feed(&t->r, cpl)) {
-	case PCIE_REASSEMBLY_MISMATCH:
+	result = pcie_reassembly_feed(&t->r, cpl);
+	if (result == PCIE_REASSEMBLY_MISMATCH)
 		s->count.unexpected_completions++;
+	else if (t->state == SOFTPCIE_TAG_RESTING)
+		s->count.late_completions++;
+	else
+		s->count.host_errors += result == PCIE_REASSEMBLY_FAILED;
+	if (result == PCIE_REASSEMBLY_MISMATCH || result == PCIE_REASSEMBLY_MORE)
 		return;
-	case PCIE_REASSEMBLY_MORE:
-		return;
-	case PCIE_REASSEMBLY_DONE:
-		end(s, t, true, SOFTPCIE_TAG_FREE);
-		break;
-	case PCIE_REASSEMBLY_FAILED:
-		s->count.host_errors++;
-		end(s, t, false, SOFTPCIE_TAG_FREE);
-		break;
-	}
+	end(s, t, result == PCIE_REASSEMBLY_DONE, SOFTPCIE_TAG_FREE);
 	softpcie_host_go_on(s);
 	watch(s);
 }
@@ -204,6 +206,12 @@ void softpcie_host_timeout(struct fb_device *dev, struct fb_device_timer *timer)
 			     (unsigned long long)(t->r.address - window(s)));
 		end(s, t, false, SOFTPCIE_TAG_RESTING);
 	}
+	for (struct softpcie_wait *w; (w = s->first) && now >= w->since + s->opt.timeout_ns; forget_first(s)) {
+		s->count.host_timeouts++;
+		softpcie_say(s, SOFTPCIE_SAY_TIMEOUT, "a read of the guest at window + 0x%llx waited for one of %d tags: all ones",
+			     (unsigned long long)w->offset, TAGS);
+		fb_access_fail(w->access);
+	}
 	softpcie_host_go_on(s);
 	watch(s);
 }
@@ -211,13 +219,8 @@ void softpcie_host_timeout(struct fb_device *dev, struct fb_device_timer *timer)
 /* The accesses are dead already: only what we know of them is to go. */
 void softpcie_host_reset(struct softpcie *s)
 {
-	struct softpcie_wait *w;
-
-	while ((w = s->first)) {
-		s->first = w->next;
-		free(w);
-	}
-	s->last = &s->first;
+	while (s->first)
+		forget_first(s);
 	for (unsigned i = 0; i < TAGS; i++) {
 		struct softpcie_tag *t = &s->tags[i];
 
