@@ -74,6 +74,11 @@ struct scripted_root {
 	/* What the device sent that the script has not dealt with by itself: see scripted_root_expect(). */
 	struct scripted_tlp *log; /* every TLP from the device, oldest first; grows */
 	unsigned n_log, log_cap, next; /* next: the first one not taken yet */
+	/*
+	 * The device writes for others, and they may reset it (SoftPCIe's peers): a
+	 * write to the messages' address may be none, and tags come again.
+	 */
+	bool foreign;
 	bool keep_log;                 /* false (default): memory writes and reads are not logged, only carried out */
 
 	unsigned irqs[2048]; /* messages by vector since the beginning */
