@@ -9,9 +9,9 @@
  *
  * PCIe has an order between TLPs that UDP has not between sockets: a read that
  * was sent behind a write may lie in another socket, and be found first. A
- * pass therefore gathers what lies in all sockets and sorts it by the sender's
- * sequence numbers before any of it is handed on. What the network itself
- * reorders stays reordered.
+ * pass therefore gathers what lies in all sockets, until there is no more or its
+ * slots are full, and sorts it by the sender's sequence numbers before any of it
+ * is handed on. What the network itself reorders stays reordered.
  *
  * Sending is a queue of datagrams in one arena. Neighbours of one port leave in
  * one sendmmsg(); sequence numbers are given when a TLP is queued, time stamps when
@@ -42,6 +42,8 @@ enum {
 	SOCKET_BUFFER = 512 << 10,
 	WRITES_BUFFER = 8 << 20,       /* of the port of tag 0, which all writes of a device come to */
 	BATCH = 64,
+	MANY = 8,
+	LOOKS = 8,                     /* a pass */
 };
 _Static_assert((int)RX_SLOT > (int)SOFTPCIE_DATAGRAM_MAX, "a slot holds more than any datagram");
 
@@ -49,7 +51,9 @@ struct sock {
 	int fd;
 	uint16_t port; /* 0: any */
 	bool service;
-	bool blocked; /* EPOLLOUT is asked for */
+	bool blocked;     /* EPOLLOUT is asked for */
+	uint8_t many;     /* so often yet it is asked for many datagrams at once */
+	uint32_t read_in; /* the pass that read it last */
 };
 
 struct slot {
@@ -95,6 +99,7 @@ struct fb_softpcie {
 	struct sockaddr_in rx_names[RX_SLOTS];
 	struct slot slots[RX_SLOTS];
 	uint8_t order[RX_SLOTS];
+	uint32_t pass;
 
 	struct fb_softpcie_stats stats;
 	struct fb_log_limit limits[COMPLAINTS];
@@ -274,16 +279,41 @@ static unsigned find_socket(const struct fb_softpcie *s, uint16_t port)
 
 /* ---- Receiving ----------------------------------------------------------- */
 
+/*
+ * Reads a socket into slots from `first` on. Most have one datagram, and recvfrom() is cheaper for that than
+ * recvmmsg(), which looks for a second one. A socket that is reported twice in a pass had more, and is read by
+ * recvmmsg() until that found one alone MANY times.
+ */
+static int read_socket(struct fb_softpcie *s, struct sock *k, unsigned first)
+{
+	struct mmsghdr *messages = &s->rx_messages[first];
+	socklen_t name_len = sizeof(s->rx_names[first]);
+	ssize_t len;
+	int n;
+
+	s->stats.rx_calls++;
+	if (k->read_in == s->pass)
+		k->many = MANY;
+	k->read_in = s->pass;
+	if (!k->many) {
+		len = recvfrom(k->fd, s->rx_iov[first].iov_base, RX_SLOT, MSG_DONTWAIT, (struct sockaddr *)&s->rx_names[first],
+			       &name_len);
+		messages->msg_len = len < 0 ? 0 : (unsigned)len;
+		return len < 0 ? -1 : 1;
+	}
+	n = recvmmsg(k->fd, messages, RX_SLOTS - first, MSG_DONTWAIT, NULL);
+	k->many = n > 1 ? MANY : k->many - 1;
+	return n;
+}
+
 /* Fills slots from one socket. Returns how many. */
 static unsigned drain_socket(struct fb_softpcie *s, unsigned index, unsigned first)
 {
 	struct mmsghdr *messages = &s->rx_messages[first];
 	const struct sockaddr_in *names = &s->rx_names[first];
+	int n = read_socket(s, &s->sockets[index], first);
 	unsigned kept = 0;
-	int n;
 
-	n = recvmmsg(s->sockets[index].fd, messages, RX_SLOTS - first, MSG_DONTWAIT, NULL);
-	s->stats.rx_calls++;
 	for (int i = 0; i < n; i++) {
 		struct slot *slot = &s->slots[first + kept];
 		uint16_t from = ntohs(names[i].sin_port);
@@ -373,13 +403,13 @@ static void deliver_tlp(struct fb_softpcie *s, const struct slot *slot, const ui
 	}
 }
 
-static unsigned gather(struct fb_softpcie *s, bool *writable)
+/* One look at the sockets. Returns how many had something; the slots are filled from *got on. */
+static int look(struct fb_softpcie *s, unsigned *got, bool *writable)
 {
 	struct epoll_event events[RX_SLOTS];
 	int n = epoll_wait(s->epoll, events, RX_SLOTS, 0);
-	unsigned got = 0;
 
-	for (int i = 0; i < n && got < RX_SLOTS; i++) {
+	for (int i = 0; i < n && *got < RX_SLOTS; i++) {
 		struct sock *k = &s->sockets[events[i].data.u32];
 
 		if (events[i].events & EPOLLOUT) {
@@ -390,7 +420,20 @@ static unsigned gather(struct fb_softpcie *s, bool *writable)
 			epoll_ctl(s->epoll, EPOLL_CTL_MOD, k->fd, &in);
 		}
 		if (events[i].events & ~(uint32_t)EPOLLOUT)
-			got += drain_socket(s, events[i].data.u32, got);
+			*got += drain_socket(s, events[i].data.u32, *got);
+	}
+	return n;
+}
+
+/* All that lies there, for sort() to see: what the first look left is found by the next. */
+static unsigned gather(struct fb_softpcie *s, bool *writable)
+{
+	unsigned got = 0;
+
+	s->pass++;
+	for (unsigned i = 0; i < LOOKS && got < RX_SLOTS; i++) {
+		if (look(s, &got, writable) <= 0)
+			break;
 	}
 	return got;
 }
@@ -430,25 +473,41 @@ bool fb_softpcie_receive(struct fb_softpcie *s)
 
 /* ---- Sending ------------------------------------------------------------- */
 
-/* Sends neighbours of one socket in one call. Returns how many left or are lost; 0: the socket is full. */
-static unsigned send_run(struct fb_softpcie *s, unsigned first, unsigned n)
+static struct sockaddr_in name_of(const struct fb_softpcie *s, const struct entry *e)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(e->to), .sin_addr = {s->peers[e->peer]}};
+}
+
+/* The kernel has less to look at than with sendmsg(). */
+static int send_one(const struct fb_softpcie *s, int fd, const struct entry *e)
+{
+	struct sockaddr_in name = name_of(s, e);
+
+	return sendto(fd, s->arena + e->at, e->len, MSG_DONTWAIT, (struct sockaddr *)&name, sizeof(name)) < 0 ? -1 : 1;
+}
+
+static int send_many(struct fb_softpcie *s, int fd, const struct entry *e, unsigned n)
 {
 	struct mmsghdr messages[BATCH];
 	struct iovec iov[BATCH];
 	struct sockaddr_in names[BATCH];
-	const struct entry *e = &s->entries[first];
-	struct sock *k = &s->sockets[e->socket];
-	int sent;
 
 	for (unsigned i = 0; i < n; i++) {
-		names[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(e[i].to),
-						.sin_addr = {s->peers[e[i].peer]}};
+		names[i] = name_of(s, &e[i]);
 		iov[i] = (struct iovec){s->arena + e[i].at, e[i].len};
 		messages[i].msg_hdr = (struct msghdr){.msg_name = &names[i], .msg_namelen = sizeof(names[i]),
 						      .msg_iov = &iov[i], .msg_iovlen = 1};
 	}
-	sent = n == 1 ? (sendmsg(k->fd, &messages[0].msg_hdr, MSG_DONTWAIT) < 0 ? -1 : 1)
-		      : sendmmsg(k->fd, messages, n, MSG_DONTWAIT);
+	return sendmmsg(fd, messages, n, MSG_DONTWAIT);
+}
+
+/* Sends neighbours of one socket in one call. Returns how many left or are lost; 0: the socket is full. */
+static unsigned send_run(struct fb_softpcie *s, unsigned first, unsigned n)
+{
+	const struct entry *e = &s->entries[first];
+	struct sock *k = &s->sockets[e->socket];
+	int sent = n == 1 ? send_one(s, k->fd, e) : send_many(s, k->fd, e, n);
+
 	s->stats.tx_calls++;
 	for (int i = 0; i < sent; i++) {
 		s->stats.tx_datagrams++;

@@ -236,6 +236,30 @@ static void in_use_and_bulk(void **state)
 	close_end(b);
 }
 
+/* What lies in several sockets, more than one in each, is handed on in the order of sending. */
+static void order_between_ports(void **state)
+{
+	struct end *a = open_end(here, there), *b = open_end(there, here);
+
+	for (unsigned turn = 0; turn < 5; turn++) {
+		b->n_tlps = 0;
+		for (unsigned i = 0; i < 48; i++) { /* fewer than a pass takes */
+			struct pcie_tlp t = {.type = PCIE_TLP_MRD, .tag = (uint16_t)(turn % 2 ? i * i % 7 : i % 16 / 5),
+					     .requester_id = 0x0100};
+
+			pcie_tlp_set_range(&t, 0x1000 + 64 * i, 64);
+			assert_int_equal(fb_softpcie_send(a->s, 0, softpcie_port(t.tag, false, false), &t), 0);
+		}
+		fb_softpcie_flush(a->s);
+		until(b, &b->n_tlps, 48, 4);
+		for (unsigned i = 0; i < 48; i++)
+			assert_int_equal(b->tlps[i].address, 0x1000 + 64 * i);
+	}
+	assert_int_equal(fb_softpcie_path(b->s, 0)->rx_lost + fb_softpcie_path(b->s, 0)->rx_reordered, 0);
+	close_end(a);
+	close_end(b);
+}
+
 static int addresses(void **state)
 {
 	unsigned n = (unsigned)getpid();
@@ -252,6 +276,7 @@ int main(void)
 		cmocka_unit_test(bad_datagrams),
 		cmocka_unit_test(packets),
 		cmocka_unit_test(in_use_and_bulk),
+		cmocka_unit_test(order_between_ports),
 	};
 
 	return cmocka_run_group_tests_name("softpcie-socket", tests, addresses, NULL);
