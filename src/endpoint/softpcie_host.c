@@ -186,6 +186,7 @@ static void come_up(struct fb_softpcie_host *h, const struct fb_softpcie_remote_
 	h->attached++;
 	fb_device_attach(h->dev, fb_softpcie_port_port(h->port));
 	configure(h);
+	set_command(h, info); /* before the map: that hands on what the host asked for meanwhile */
 	fb_softpcie_port_map(h->port, h->bar4, WINDOW_AT, h->dev->bars[h->o.bar].size);
 	fb_device_info(h->dev, "behind the adapter at %s, window at 0x%llx", h->address, (unsigned long long)h->bar4);
 	h->changed(h->arg);

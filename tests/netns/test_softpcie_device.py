@@ -106,6 +106,7 @@ def test_nvme_behind_an_adapter(t):
     adapter.until(lambda: state(ssd) == "free", "the drive to be reset")
     check(adapter.read(CAP, 8) is None, "a read without memory enable")
     adapter.command, adapter.bar4 = 6, 0x1F2000000
+    check(adapter.read(CAP, 8), "a read before the box has heard that the window is open")
     adapter.until(lambda: state(ssd) == "in-use", "the drive to be back")
     driver = Driver(adapter.read, adapter.write, adapter.memory, adapter.base, adapter.until)
     check(not adapter.read(CSTS), "the controller was not reset")
