@@ -260,7 +260,7 @@ void fb_dma_probe(struct fb_root_function *f)
 	f->dma.layout = FB_DMA_LAYOUT_PROBING;
 }
 
-static int probe_reply(struct fb_root_function *f, const struct fb_vu_message *msg)
+static int probe_reply(struct fb_root_function *f, const struct vfio_user_message *msg)
 {
 	bool old = msg->len == 0 && !(msg->flags & VFIO_USER_ERROR);
 
@@ -275,7 +275,7 @@ static int probe_reply(struct fb_root_function *f, const struct fb_vu_message *m
 
 /* The data in a DMA_READ reply, or NULL: it is not as long as it has to be. */
 static const uint8_t *read_data(const struct fb_root_function *f, const struct fb_dma_slot *s,
-				const struct fb_vu_message *msg)
+				const struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
 	uint64_t address = fb_rd_le64(&rd), count;
@@ -290,7 +290,7 @@ static const uint8_t *read_data(const struct fb_root_function *f, const struct f
 	return fb_rd_bytes(&rd, s->len);
 }
 
-static void bad_reply(struct fb_root_function *f, const struct fb_vu_message *msg, const char *what)
+static void bad_reply(struct fb_root_function *f, const struct vfio_user_message *msg, const char *what)
 {
 	uint64_t left_out;
 
@@ -300,7 +300,7 @@ static void bad_reply(struct fb_root_function *f, const struct fb_vu_message *ms
 			fb_vu_command_name(msg->command), msg->len + VFIO_USER_HEADER, what, left_out);
 }
 
-static void complete_read(struct fb_root_function *f, struct fb_dma_slot *s, const struct fb_vu_message *msg)
+static void complete_read(struct fb_root_function *f, struct fb_dma_slot *s, const struct vfio_user_message *msg)
 {
 	uint8_t buf[PCIE_TLP_MAX_DATA + 8];
 	const uint8_t *data = NULL;
@@ -325,7 +325,7 @@ static void complete_read(struct fb_root_function *f, struct fb_dma_slot *s, con
 	fb_dma_complete_read(f, &s->request, buf, s->len);
 }
 
-static void foreign_reply(struct fb_root_function *f, struct fb_dma_slot *s, const struct fb_vu_message *msg)
+static void foreign_reply(struct fb_root_function *f, struct fb_dma_slot *s, const struct vfio_user_message *msg)
 {
 	fb_dma_message_done *done = s->done;
 	const uint8_t *data = NULL;
@@ -343,7 +343,7 @@ static void foreign_reply(struct fb_root_function *f, struct fb_dma_slot *s, con
 	done(arg, status, data);
 }
 
-int fb_dma_reply(struct fb_root_function *f, const struct fb_vu_message *msg)
+int fb_dma_reply(struct fb_root_function *f, const struct vfio_user_message *msg)
 {
 	struct fb_dma_slot *s;
 	bool write;

@@ -265,11 +265,11 @@ void fb_sequence_stop(struct fb_root_function *f);
 void fb_vm_init(struct fb_root_function *f);
 /* Is there room for what one message may start? */
 bool fb_vm_has_room(const struct fb_root_function *f);
-int fb_vm_region_read(struct fb_root_function *f, const struct fb_vu_message *msg);
-int fb_vm_region_write(struct fb_root_function *f, const struct fb_vu_message *msg);
-int fb_vm_write_multi(struct fb_root_function *f, const struct fb_vu_message *msg);
+int fb_vm_region_read(struct fb_root_function *f, const struct vfio_user_message *msg);
+int fb_vm_region_write(struct fb_root_function *f, const struct vfio_user_message *msg);
+int fb_vm_write_multi(struct fb_root_function *f, const struct vfio_user_message *msg);
 /* Ops whose end answers the message (NULL: nobody's). The ops are copied; n 0 answers at once. */
-void fb_vm_ops(struct fb_root_function *f, const struct fb_vu_message *msg, const struct fb_op *ops, unsigned n);
+void fb_vm_ops(struct fb_root_function *f, const struct vfio_user_message *msg, const struct fb_op *ops, unsigned n);
 uint64_t fb_region_size(const struct fb_root_function *f, unsigned region);
 void fb_vm_cancel_all(struct fb_root_function *f);
 /* No DMA_WRITE message is in flight any more: held replies may go. */
@@ -305,7 +305,7 @@ bool fb_dma_enqueue(struct fb_root_function *f, const struct pcie_tlp *tlp);
 bool fb_dma_message_write(struct fb_root_function *f, const struct pcie_tlp *tlp);
 bool fb_dma_message_read(struct fb_root_function *f, const struct pcie_tlp *tlp);
 void fb_dma_probe(struct fb_root_function *f);
-int fb_dma_reply(struct fb_root_function *f, const struct fb_vu_message *msg);
+int fb_dma_reply(struct fb_root_function *f, const struct vfio_user_message *msg);
 static inline bool fb_dma_writes_in_flight(const struct fb_root_function *f) { return f->dma.oldest != NULL; }
 /* For remote requesters: may n more messages be sent, of at most `most` that are not the function's own? */
 bool fb_dma_message_room(const struct fb_root_function *f, unsigned n, unsigned most);
@@ -321,7 +321,7 @@ void fb_dma_client_gone(struct fb_root_function *f);
 int fb_irq_alloc(struct fb_root_function *f);
 void fb_irq_free(struct fb_root_function *f);
 unsigned fb_irq_count(const struct fb_root_function *f, unsigned index);
-int fb_irq_set(struct fb_root_function *f, struct fb_vu_message *msg);
+int fb_irq_set(struct fb_root_function *f, struct vfio_user_message *msg);
 /* Is this write an interrupt? Then it has been taken. */
 bool fb_irq_message(struct fb_root_function *f, const struct pcie_tlp *tlp);
 void fb_irq_intx(struct fb_root_function *f, bool level);

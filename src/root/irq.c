@@ -461,7 +461,7 @@ static bool selected(const struct irq_request *r, unsigned i)
 	return !r->bools || r->bools[i];
 }
 
-static int set_intx(struct fb_root_function *f, const struct irq_request *r, struct fb_vu_message *msg)
+static int set_intx(struct fb_root_function *f, const struct irq_request *r, struct vfio_user_message *msg)
 {
 	struct fb_irq *irq = &f->irq;
 
@@ -508,7 +508,7 @@ static int set_intx(struct fb_root_function *f, const struct irq_request *r, str
 	return 0;
 }
 
-static int set_err(struct fb_root_function *f, const struct irq_request *r, struct fb_vu_message *msg)
+static int set_err(struct fb_root_function *f, const struct irq_request *r, struct vfio_user_message *msg)
 {
 	if (!(r->flags & VFIO_IRQ_SET_ACTION_TRIGGER))
 		return -ENOTSUP;
@@ -521,7 +521,7 @@ static int set_err(struct fb_root_function *f, const struct irq_request *r, stru
 	return 0;
 }
 
-static int set_vectors(struct fb_root_function *f, const struct irq_request *r, struct fb_vu_message *msg)
+static int set_vectors(struct fb_root_function *f, const struct irq_request *r, struct vfio_user_message *msg)
 {
 	struct fb_irq *irq = &f->irq;
 
@@ -577,7 +577,7 @@ static int set_vectors(struct fb_root_function *f, const struct irq_request *r, 
 }
 
 static int check_request(const struct fb_root_function *f, const struct irq_request *r,
-			 const struct fb_vu_message *msg)
+			 const struct vfio_user_message *msg)
 {
 	uint32_t data = r->flags & VFIO_IRQ_SET_DATA_MASK, action = r->flags & VFIO_IRQ_SET_ACTIONS;
 	unsigned available = fb_irq_count(f, r->index);
@@ -600,7 +600,7 @@ static int check_request(const struct fb_root_function *f, const struct irq_requ
 	return 0;
 }
 
-int fb_irq_set(struct fb_root_function *f, struct fb_vu_message *msg)
+int fb_irq_set(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
 	uint32_t argsz = fb_rd_le32(&rd);

@@ -72,7 +72,7 @@ uint64_t fb_region_size(const struct fb_root_function *f, unsigned region)
 /* ---- The pool --------------------------------------------------------------------- */
 
 /* fb_vm_has_room() was asked before. Returns NULL without memory for `large` bytes. */
-static struct fb_vm_access *get(struct fb_root_function *f, const struct fb_vu_message *msg, size_t large)
+static struct fb_vm_access *get(struct fb_root_function *f, const struct vfio_user_message *msg, size_t large)
 {
 	struct fb_vm_access *vm = f->vm_free;
 	uint8_t *buf = NULL;
@@ -141,7 +141,7 @@ static void put_region(uint8_t *p, uint64_t offset, uint32_t region, uint32_t co
 	fb_put_le32(p + 12, count);
 }
 
-static void answer_region(struct fb_root_function *f, const struct fb_vu_message *msg, uint64_t offset, uint32_t region,
+static void answer_region(struct fb_root_function *f, const struct vfio_user_message *msg, uint64_t offset, uint32_t region,
 			  uint32_t count)
 {
 	uint8_t *p;
@@ -261,7 +261,7 @@ static void start(struct fb_vm_access *vm)
 	fb_rq_start(&vm->f->rq, &vm->access, fb_function_now(vm->f) + vm->f->env->answer_ns);
 }
 
-void fb_vm_ops(struct fb_root_function *f, const struct fb_vu_message *msg, const struct fb_op *ops, unsigned n)
+void fb_vm_ops(struct fb_root_function *f, const struct vfio_user_message *msg, const struct fb_op *ops, unsigned n)
 {
 	struct fb_vm_access *vm;
 
@@ -330,7 +330,7 @@ static unsigned io_ops(const struct fb_root_function *f, const struct region_req
 	return n;
 }
 
-int fb_vm_region_read(struct fb_root_function *f, const struct fb_vu_message *msg)
+int fb_vm_region_read(struct fb_root_function *f, const struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
 	struct region_request r;
@@ -427,7 +427,7 @@ void fb_vm_writable(struct fb_root_function *f)
 	}
 }
 
-static int write_config(struct fb_root_function *f, const struct fb_vu_message *msg, const struct region_request *r,
+static int write_config(struct fb_root_function *f, const struct vfio_user_message *msg, const struct region_request *r,
 			const uint8_t *data)
 {
 	unsigned max_ops = r->count / 4 + 2 + 12, n = 0, did;
@@ -477,7 +477,7 @@ static int write_config(struct fb_root_function *f, const struct fb_vu_message *
 	return 0;
 }
 
-int fb_vm_region_write(struct fb_root_function *f, const struct fb_vu_message *msg)
+int fb_vm_region_write(struct fb_root_function *f, const struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
 	struct region_request r;
@@ -517,7 +517,7 @@ int fb_vm_region_write(struct fb_root_function *f, const struct fb_vu_message *m
 	return 0;
 }
 
-int fb_vm_write_multi(struct fb_root_function *f, const struct fb_vu_message *msg)
+int fb_vm_write_multi(struct fb_root_function *f, const struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len), check;
 	uint64_t n = fb_rd_le64(&rd);

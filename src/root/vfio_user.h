@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One vfio-user connection: a stream socket cut into messages, with the file
- * descriptors that belong to each, and a bounded queue of what goes back.
- * Knows headers, not commands. The peer is untrusted.
+ * One vfio-user connection on a loop: messages come in as long as they may, and
+ * what goes back is queued, bounded, and leaves at the end of the loop's round
+ * (vfio_user/stream.h cuts the stream). Knows no commands. The peer is untrusted.
  *
- * Non-blocking, on the loop's thread. What is queued leaves at the end of the
- * loop's round.
+ * Non-blocking, on the loop's thread.
  */
 #ifndef FARBUS_ROOT_VFIO_USER_H
 #define FARBUS_ROOT_VFIO_USER_H
@@ -14,27 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vfio_user/wire.h"
 #include "util/loop.h"
+#include "vfio_user/stream.h"
 
 enum {
-	FB_VU_MAX_FDS = 16,              /* in one message; what VERSION offers */
-	FB_VU_MAX_XFER = 1 << 20,        /* bytes of data in one message; ditto */
+	FB_VU_MAX_XFER = 1 << 20,        /* bytes of data in one message; what VERSION offers */
 	FB_VU_MAX_MESSAGE = FB_VU_MAX_XFER + 4096,
-	FB_VU_IN_BUFFER = 64 * 1024,     /* grows up to FB_VU_MAX_MESSAGE while a message needs it */
 	FB_VU_OUT_BUSY = 1 << 20,        /* queued bytes above which no more messages are taken from the peer */
 	FB_VU_OUT_MAX = 16 << 20,        /* queued bytes at which a peer that does not read is cut off */
-	FB_VU_MAX_BATCHES = 8,           /* groups of descriptors whose message is not complete yet */
-};
-
-struct fb_vu_message {
-	uint16_t id, command;
-	uint32_t flags, error;
-	const uint8_t *body; /* valid during the call only */
-	uint32_t len;        /* of the body */
-	/* Closed after the call; whoever keeps one sets its place to -1. */
-	int fds[FB_VU_MAX_FDS];
-	unsigned n_fds;
 };
 
 enum { FB_VU_WAIT = 1 };
@@ -44,16 +30,11 @@ struct fb_vu_ops {
 	 * A message. 0: done with it; FB_VU_WAIT: not now (nothing was done): it
 	 * comes again after fb_vu_resume(), and nothing else before; -errno: the
 	 * peer broke the protocol (logged by the callee): the connection ends.
+	 * vfio_user_message_done() is not the callee's.
 	 */
-	int (*message)(void *arg, struct fb_vu_message *msg);
+	int (*message)(void *arg, struct vfio_user_message *msg);
 	/* The connection is over and closed already. `why`: for the log. */
 	void (*closed)(void *arg, const char *why);
-};
-
-struct fb_vu_fd_batch {
-	uint64_t last; /* stream position of the last byte that came with them */
-	int fds[FB_VU_MAX_FDS];
-	unsigned n;
 };
 
 struct fb_vu_conn {
@@ -64,17 +45,10 @@ struct fb_vu_conn {
 	void *arg;
 	unsigned generation; /* changes with each open: callbacks that close and reopen are noticed */
 
-	uint8_t *in;
-	size_t in_cap, in_start, in_end;
-	uint64_t in_pos; /* stream position of in[in_start] */
-	struct fb_vu_fd_batch batches[FB_VU_MAX_BATCHES];
-	unsigned n_batches;
-	bool waiting;  /* message() said FB_VU_WAIT */
+	struct vfio_user_stream stream;
+	bool waiting;     /* message() said FB_VU_WAIT */
 	bool parsing;
-	bool paused;   /* fb_vu_pause() */
-
-	uint8_t *out;
-	size_t out_cap, out_start, out_end;
+	bool paused;      /* fb_vu_pause() */
 	bool out_blocked; /* the socket is full: wait for EPOLLOUT */
 
 	uint64_t messages; /* received, whole */

@@ -14,12 +14,12 @@
 
 enum { VERSION_TEXT_MAX = 4096, CLIENT_XFER_MIN = 4096 };
 
-static bool no_reply(const struct fb_vu_message *msg)
+static bool no_reply(const struct vfio_user_message *msg)
 {
 	return msg->flags & VFIO_USER_NO_REPLY;
 }
 
-static uint8_t *reply(struct fb_root_function *f, const struct fb_vu_message *msg, size_t len)
+static uint8_t *reply(struct fb_root_function *f, const struct vfio_user_message *msg, size_t len)
 {
 	if (no_reply(msg))
 		return NULL;
@@ -58,18 +58,18 @@ static bool parse_capabilities(struct fb_root_function *f, const char *text, siz
 	return ok;
 }
 
-static int refuse_version(struct fb_root_function *f, const struct fb_vu_message *msg, const char *why)
+static int refuse_version(struct fb_root_function *f, const struct vfio_user_message *msg, const char *why)
 {
 	fb_warn(f->name, "client refused: %s", why);
 	fb_vu_reply_error(&f->vu, msg->id, msg->command, EINVAL);
 	return -EPROTO;
 }
 
-static int version(struct fb_root_function *f, struct fb_vu_message *msg)
+static int version(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	/* QEMU takes a reply no longer than its request, 214 bytes; the protocol lets a client send no text at all. */
 	static const char text[] = "{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576}}";
-	_Static_assert(FB_VU_MAX_FDS == 16 && FB_VU_MAX_XFER == 1048576, "the text says otherwise");
+	_Static_assert(VFIO_USER_STREAM_FDS == 16 && FB_VU_MAX_XFER == 1048576, "the text says otherwise");
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
 	uint16_t major = fb_rd_le16(&rd), minor = fb_rd_le16(&rd);
 	size_t len = sizeof(text);
@@ -100,7 +100,7 @@ static int version(struct fb_root_function *f, struct fb_vu_message *msg)
 
 /* ---- DMA ------------------------------------------------------------------------------ */
 
-static int dma_map(struct fb_root_function *f, struct fb_vu_message *msg)
+static int dma_map(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
 	uint32_t argsz = fb_rd_le32(&rd), flags = fb_rd_le32(&rd);
@@ -122,7 +122,7 @@ static int dma_map(struct fb_root_function *f, struct fb_vu_message *msg)
 	return 0;
 }
 
-static int dma_unmap(struct fb_root_function *f, struct fb_vu_message *msg)
+static int dma_unmap(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
 	uint32_t argsz = fb_rd_le32(&rd), flags = fb_rd_le32(&rd);
@@ -153,7 +153,7 @@ static int dma_unmap(struct fb_root_function *f, struct fb_vu_message *msg)
 
 /* ---- What there is ------------------------------------------------------------------------ */
 
-static int device_info(struct fb_root_function *f, struct fb_vu_message *msg)
+static int device_info(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	uint8_t *p;
 
@@ -169,7 +169,7 @@ static int device_info(struct fb_root_function *f, struct fb_vu_message *msg)
 	return 0;
 }
 
-static int region_info(struct fb_root_function *f, struct fb_vu_message *msg)
+static int region_info(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	uint32_t index;
 	uint64_t size;
@@ -194,7 +194,7 @@ static int region_info(struct fb_root_function *f, struct fb_vu_message *msg)
 	return 0;
 }
 
-static int irq_info(struct fb_root_function *f, struct fb_vu_message *msg)
+static int irq_info(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	static const uint32_t flags[VFIO_IRQS] = {
 		[VFIO_IRQ_INTX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
@@ -245,7 +245,7 @@ void fb_reset_answer(struct fb_root_function *f)
 	fb_vu_resume(&f->vu);
 }
 
-static int device_reset(struct fb_root_function *f, struct fb_vu_message *msg)
+static int device_reset(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	if (f->reset_reply)
 		return FB_VU_WAIT;
@@ -264,19 +264,19 @@ static int device_reset(struct fb_root_function *f, struct fb_vu_message *msg)
 
 /* ---- Dispatch ----------------------------------------------------------------------------------- */
 
-static int not_supported(struct fb_root_function *f, struct fb_vu_message *msg)
+static int not_supported(struct fb_root_function *f, struct vfio_user_message *msg)
 {
 	(void)f;
 	(void)msg;
 	return -ENOTSUP; /* migration, dirty tracking, ioeventfds */
 }
 
-static int region_read(struct fb_root_function *f, struct fb_vu_message *msg) { return fb_vm_region_read(f, msg); }
-static int region_write(struct fb_root_function *f, struct fb_vu_message *msg) { return fb_vm_region_write(f, msg); }
-static int write_multi(struct fb_root_function *f, struct fb_vu_message *msg) { return fb_vm_write_multi(f, msg); }
+static int region_read(struct fb_root_function *f, struct vfio_user_message *msg) { return fb_vm_region_read(f, msg); }
+static int region_write(struct fb_root_function *f, struct vfio_user_message *msg) { return fb_vm_region_write(f, msg); }
+static int write_multi(struct fb_root_function *f, struct vfio_user_message *msg) { return fb_vm_write_multi(f, msg); }
 
 struct command {
-	int (*handle)(struct fb_root_function *f, struct fb_vu_message *msg);
+	int (*handle)(struct fb_root_function *f, struct vfio_user_message *msg);
 	bool takes_fds;
 };
 
@@ -298,7 +298,7 @@ static const struct command commands[VFIO_USER_COMMANDS] = {
 	[VFIO_USER_MIG_DATA_WRITE] = {not_supported, false},
 };
 
-static void refused(struct fb_root_function *f, const struct fb_vu_message *msg, int err)
+static void refused(struct fb_root_function *f, const struct vfio_user_message *msg, int err)
 {
 	uint64_t left_out;
 
@@ -315,7 +315,7 @@ static void refused(struct fb_root_function *f, const struct fb_vu_message *msg,
 		fb_vu_reply_error(&f->vu, msg->id, msg->command, -err);
 }
 
-static int message(void *arg, struct fb_vu_message *msg)
+static int message(void *arg, struct vfio_user_message *msg)
 {
 	struct fb_root_function *f = arg;
 	const struct command *c;

@@ -16,11 +16,8 @@ int vfio_user_stream_init(struct vfio_user_stream *s, size_t max_message, size_t
 	s->max_message = max_message;
 	s->max_out = max_out;
 	s->in = malloc(VFIO_USER_STREAM_IN);
-	s->marks = calloc(VFIO_USER_STREAM_MARKS, sizeof(*s->marks));
-	if (!s->in || !s->marks) {
-		vfio_user_stream_fini(s);
+	if (!s->in)
 		return -ENOMEM;
-	}
 	s->in_cap = VFIO_USER_STREAM_IN;
 	return 0;
 }
@@ -49,7 +46,7 @@ static void compact(struct vfio_user_stream *s)
 {
 	size_t have = s->in_end - s->in_start;
 
-	if (s->in_start == 0 || (have > 0 && s->in_end < s->in_cap))
+	if (s->in_start == 0 || (have > 0 && s->in_cap - s->in_end >= s->in_cap / 4))
 		return;
 	memmove(s->in, s->in + s->in_start, have);
 	s->in_start = 0;
@@ -215,6 +212,24 @@ void vfio_user_message_done(struct vfio_user_message *msg)
 	msg->n_fds = 0;
 }
 
+void vfio_user_stream_unget(struct vfio_user_stream *s, struct vfio_user_message *msg)
+{
+	size_t size = VFIO_USER_HEADER + msg->len;
+	struct vfio_user_fd_batch *first = &s->batches[0];
+
+	s->in_start -= size;
+	s->in_pos -= size;
+	if (msg->n_fds == 0)
+		return;
+	/* The message is the first in the stream, and so are they; take_fds() has just freed this place. */
+	memmove(first + 1, first, s->n_batches * sizeof(*first));
+	s->n_batches++;
+	first->last = s->in_pos;
+	first->n = msg->n_fds;
+	memcpy(first->fds, msg->fds, sizeof(first->fds));
+	msg->n_fds = 0;
+}
+
 /* ---- Out ------------------------------------------------------------------------------ */
 
 static bool make_room(struct vfio_user_stream *s, size_t need)
@@ -249,6 +264,10 @@ uint8_t *vfio_user_stream_put(struct vfio_user_stream *s, uint16_t id, uint16_t 
 
 	if (n_fds > VFIO_USER_STREAM_FDS || (n_fds && s->n_marks == VFIO_USER_STREAM_MARKS) ||
 	    len > s->max_out || !make_room(s, VFIO_USER_HEADER + len))
+		return NULL;
+	if (n_fds && !s->marks)
+		s->marks = calloc(VFIO_USER_STREAM_MARKS, sizeof(*s->marks));
+	if (n_fds && !s->marks)
 		return NULL;
 	if (n_fds) {
 		struct vfio_user_fd_mark *mark = &s->marks[s->n_marks++];
@@ -329,6 +348,25 @@ static ssize_t send_chunk(struct vfio_user_stream *s, int fd)
 	return n;
 }
 
+/* Nothing is queued any more. */
+static void all_out(struct vfio_user_stream *s)
+{
+	s->out_start = s->out_end = 0;
+	if (s->out_cap > 1 << 20) {
+		free(s->out);
+		s->out = NULL;
+		s->out_cap = 0;
+	}
+}
+
+void vfio_user_stream_drop(struct vfio_user_stream *s)
+{
+	s->out_pos += vfio_user_stream_queued(s);
+	s->n_marks = 0;
+	s->out_partial = false;
+	all_out(s);
+}
+
 int vfio_user_stream_send(struct vfio_user_stream *s, int fd)
 {
 	while (s->out_start < s->out_end) {
@@ -341,11 +379,6 @@ int vfio_user_stream_send(struct vfio_user_stream *s, int fd)
 		s->out_start += (size_t)n;
 		s->out_pos += (uint64_t)n;
 	}
-	s->out_start = s->out_end = 0;
-	if (s->out_cap > 1 << 20) {
-		free(s->out);
-		s->out = NULL;
-		s->out_cap = 0;
-	}
+	all_out(s);
 	return 0;
 }

@@ -82,6 +82,10 @@ int vfio_user_stream_feed(struct vfio_user_stream *s, const void *bytes, size_t 
  */
 int vfio_user_stream_next(struct vfio_user_stream *s, struct vfio_user_message *msg);
 void vfio_user_message_done(struct vfio_user_message *msg);
+/* Instead of _done(), with nothing received or asked for in between: the message is the next one again. */
+void vfio_user_stream_unget(struct vfio_user_stream *s, struct vfio_user_message *msg);
+/* The last read took all that there was room for, so there is probably more. */
+static inline bool vfio_user_stream_is_full(const struct vfio_user_stream *s) { return s->in_end == s->in_cap; }
 /* Bytes received and not handed out, and the position behind the last message handed out. */
 static inline size_t vfio_user_stream_pending(const struct vfio_user_stream *s) { return s->in_end - s->in_start; }
 static inline uint64_t vfio_user_stream_position(const struct vfio_user_stream *s) { return s->in_pos; }
@@ -93,6 +97,7 @@ static inline uint64_t vfio_user_stream_position(const struct vfio_user_stream *
  */
 uint8_t *vfio_user_stream_put(struct vfio_user_stream *s, uint16_t id, uint16_t command, uint32_t flags, uint32_t error,
 			      size_t len, const int *fds, unsigned n_fds);
+void vfio_user_stream_drop(struct vfio_user_stream *s); /* what is queued: nobody is there to get it */
 /* Sends what is queued: 0: all; 1: the socket is full; -errno. */
 int vfio_user_stream_send(struct vfio_user_stream *s, int fd);
 static inline size_t vfio_user_stream_queued(const struct vfio_user_stream *s) { return s->out_end - s->out_start; }

@@ -14,7 +14,7 @@
 static struct fb_vu_conn conn;
 static unsigned n_messages;
 
-static int large_answer(void *arg, struct fb_vu_message *msg)
+static int large_answer(void *arg, struct vfio_user_message *msg)
 {
 	uint8_t *p = fb_vu_put(&conn, msg->id, msg->command, VFIO_USER_TYPE_REPLY, 0, FB_VU_OUT_BUSY);
 

@@ -261,6 +261,52 @@ static void bounds(void **state)
 	end(&p);
 }
 
+/* A message that is given back comes again, with its descriptors, before all others; what is dropped never leaves. */
+static void back_and_forth(void **state)
+{
+	int fds[2] = {eventfd(7, 0), eventfd(8, 0)};
+	struct vfio_user_message m;
+	struct pair p;
+	uint64_t count;
+
+	(void)state;
+	begin(&p);
+	put(&p.a, 1, 20, fds, 2);
+	put(&p.a, 2, 30, fds, 1);
+	put(&p.a, 3, 4, NULL, 0);
+	assert_int_equal(vfio_user_stream_send(&p.a, p.fd[0]), 0);
+	while (vfio_user_stream_receive(&p.b, p.fd[1]) > 0)
+		;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(vfio_user_stream_next(&p.b, &m), 1);
+		check(&m, 1, 20, 2);
+		assert_int_equal(read(m.fds[1], &count, 8), i == 0 ? 8 : -1); /* the same one, emptied by the first */
+		fcntl(m.fds[1], F_SETFL, O_NONBLOCK);
+		vfio_user_stream_unget(&p.b, &m);
+		assert_int_equal(m.n_fds, 0);
+	}
+	for (uint16_t id = 1; id < 4; id++) {
+		assert_int_equal(vfio_user_stream_next(&p.b, &m), 1);
+		assert_int_equal(m.id, id);
+		assert_int_equal(m.n_fds, 3 - id);
+		vfio_user_message_done(&m);
+	}
+	assert_int_equal(vfio_user_stream_pending(&p.b), 0);
+
+	put(&p.a, 4, 100, fds, 2);
+	vfio_user_stream_drop(&p.a);
+	assert_int_equal(vfio_user_stream_queued(&p.a), 0);
+	put(&p.a, 5, 6, fds, 1);
+	assert_int_equal(vfio_user_stream_send(&p.a, p.fd[0]), 0);
+	assert_true(vfio_user_stream_receive(&p.b, p.fd[1]) > 0);
+	assert_int_equal(vfio_user_stream_next(&p.b, &m), 1);
+	check(&m, 5, 6, 1);
+	vfio_user_message_done(&m);
+	close(fds[0]);
+	close(fds[1]);
+	end(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +315,7 @@ int main(void)
 		cmocka_unit_test(calls_hold_whole_messages),
 		cmocka_unit_test(headers_that_cannot_be),
 		cmocka_unit_test(bounds),
+		cmocka_unit_test(back_and_forth),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
