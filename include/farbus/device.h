@@ -412,6 +412,14 @@ bool fb_irq_target(const struct fb_device *dev, unsigned vector, uint64_t *addr,
 uint32_t fb_device_config_read(struct fb_device *dev, unsigned offset);
 int fb_device_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables); /* 0, -EINVAL */
 
+/*
+ * For a model whose other side is a wire that carries TLPs: one of them, as
+ * bytes, malformed or not, was sent or has come there. For captures (`farbus
+ * capture`), which know it by the function's ID; one branch while none runs.
+ * No effect in the blocking style.
+ */
+void fb_device_wire_tlp(struct fb_device *dev, bool sent, const void *bytes, size_t len);
+
 /* ---- Errors, messages, time, files ---------------------------------------- */
 
 /* Report an internal error: sets AER's and Device Status' bits and sends ERR_NONFATAL or ERR_FATAL where enabled. */

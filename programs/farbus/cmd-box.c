@@ -89,7 +89,7 @@ static int serve(void *program, const struct daemon_options *common)
 	daemon_carrier(common, &config.carrier);
 	config.carrier.listen = p->options.listen;
 	config.carrier.self = p->self;
-	config.carrier.tap = p->daemon.tap;
+	config.carrier.tap = config.wire_tap = p->daemon.tap;
 	/* The control socket first: one that is in use says that this box runs already, before files are touched. */
 	if (daemon_open_control(&p->daemon, common, verbs) < 0 || fb_box_new(&p->box, p->daemon.loop, &config) < 0)
 		goto fini_daemon;

@@ -275,6 +275,7 @@ static int open_embedded(struct root_program *p, const struct daemon_options *co
 	config.devices = (const char *const *)p->options.devices.items;
 	config.carrier.listen = EMBEDDED;
 	config.carrier.self = self;
+	config.wire_tap = p->daemon.tap;
 	return fb_box_new(&p->box, p->daemon.loop, &config);
 }
 

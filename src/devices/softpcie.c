@@ -68,7 +68,15 @@ static void rx_packet(void *arg, unsigned peer, uint16_t port, uint16_t from, co
 	fb_device_batch_schedule(s->dev, &s->flush);
 }
 
-static const struct fb_softpcie_user sockets_user = {.tlp = rx_tlp, .packet = rx_packet};
+static void seen(void *arg, bool sent, const struct pcie_tlp *tlp, enum pcie_tlp_error error, const uint8_t *bytes,
+		 size_t len)
+{
+	struct softpcie *s = arg;
+
+	fb_device_wire_tlp(s->dev, sent, bytes, len);
+}
+
+static const struct fb_softpcie_user sockets_user = {.tlp = rx_tlp, .packet = rx_packet, .seen = seen};
 
 static void ready(struct fb_device *dev, struct fb_device_fd *watch, uint32_t events)
 {

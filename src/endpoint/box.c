@@ -250,8 +250,10 @@ static int add_device(struct fb_box *box, const struct fb_box_config *config, co
 
 	if (err)
 		return err;
-	for (unsigned i = 0; !err && (function = fb_device_function(dev, i)); i++)
+	for (unsigned i = 0; !err && (function = fb_device_function(dev, i)); i++) {
+		fb_device_wire_tap(function, config->wire_tap);
 		err = add_function(box, function);
+	}
 	if (err)
 		remove_device(box, dev);
 	return err;

@@ -16,6 +16,7 @@
  *	ring.c           what the root sends ahead of a DMA read
  *	irq.c        MSI, MSI-X, INTx, coalescing
  *	thread.c     the blocking style: the model's own thread
+ *	wire.c       TLPs of a model's own wire, for captures
  *	load.c       models from shared objects
  *	reset.c      FLR, D3hot, end of session
  *	sched.c      timers, files, batches, pollers of the model
@@ -25,6 +26,7 @@
 
 #include <sys/queue.h>
 
+#include "capture/tap.h"
 #include "endpoint/endpoint.h"
 #include "tlp/ring_wire.h"
 #include "tlp/split.h"
@@ -152,6 +154,12 @@ struct fb_vector {
 };
 
 /* ---- The device ---------------------------------------------------------------- */
+
+/* A wire of the model's own, on whose root's side it stands. */
+struct fb_device_wire {
+	struct fb_tap *tap; /* NULL: nobody looks */
+	struct fb_tap_source source;
+};
 
 struct fb_common_options {
 	const char *id;
@@ -324,6 +332,7 @@ struct fb_device {
 	LIST_HEAD(, fb_batch_impl) batches;
 	LIST_HEAD(, fb_poller_impl) pollers;
 
+	struct fb_device_wire wire;
 	struct fb_function_info stats; /* its counters only */
 	struct fb_hop times[FB_BOX_HOPS];
 	struct fb_log_limit log_mmio, log_tlp;

@@ -18,6 +18,7 @@ extern "C" {
 struct fb_histogram;
 struct fb_loop;
 struct fb_box;
+struct fb_tap;
 
 /* Models are given to the runtime as a NULL-terminated list: devices/models.h has those that are built in. */
 const struct fb_model *fb_model_find(const struct fb_model *const *models, const char *name);
@@ -56,6 +57,9 @@ extern const struct fb_port_user fb_device_port_user; /* arg: the device */
 /* The session is over or is to be: cancels DMA, resets the model. Does not close the port. */
 void fb_device_detach(struct fb_device *dev);
 
+/* Who is shown what the model sends and gets by fb_device_wire_tlp(). */
+void fb_device_wire_tap(struct fb_device *dev, struct fb_tap *tap);
+
 const struct fb_model *fb_device_model(const struct fb_device *dev);
 /* The options of every model, for help; those of type FB_OPT_U64 with unit "time" take "20us", "1.5s". */
 const struct fb_option *fb_device_common_options(unsigned *n);
@@ -75,6 +79,7 @@ struct fb_box_config {
 	struct fb_carrier_config carrier; /* listen address, faults, link */
 	const struct fb_model *const *models;
 	const char *const *devices; /* "nvme,id=…", NULL-terminated */
+	struct fb_tap *wire_tap;    /* is shown what models send on wires of their own; NULL: nobody */
 	uint32_t group;
 	/*
 	 * "ADDR,option=value…": the one device stands behind the SoftPCIe adapter at

@@ -5,12 +5,13 @@ the network; the guest is a vfio-user client with memory of its own."""
 import os
 import re
 import select
+import signal
 import socket
 import struct
 
 import softpcie_peer as sp
 import vfio_user_client as vfio
-from farbus_vm import PATIENCE, check, wait_for
+from farbus_vm import FARBUS, PATIENCE, check, farbus, wait_for
 
 TIMEOUT = 120
 MEMORY, SIZE = 0x10000000, 1 << 20
@@ -139,6 +140,28 @@ def test_what_the_adapter_tells(t):
     check(answer == struct.pack("<BBI", 0x10, 0x10, peer.requester), f"the requester ID register: {answer.hex()}")
     seen = model(root)
     check(seen["config_writes_refused"] == 1 and seen["config_reads"] >= 5, f"counted: {seen}")
+
+
+def test_both_sides_are_captured(t):
+    """A capture of the root has the adapter's SoftPCIe side, and what the same TLPs are on the way to the root."""
+    root, client, memory, peer = adapter(t)
+    trace = t.logs / "adapter.pcapng"
+    capture = t.start([FARBUS, "capture", "-w", trace, "--control", root.control], name="capture")
+    capture.wait_log("capturing to")
+    check(peer.read(MEMORY + 0x40, 64, tag=5)[0] == sp.SC, "a read of the guest's memory")
+    peer.write(MEMORY + 0x1000, b"seen", 6)
+    check(peer.read(MEMORY + 0x1000, 4, tag=7)[1] == b"seen", "a write of the guest's memory")
+    capture.signal(signal.SIGINT)
+    check(capture.wait(10) == 0, "farbus capture does not end well")
+    lines = farbus("decode", "--quiet", trace)[1].splitlines()
+    found = [re.match(r" *\d+ [\d.]+ softpcie0 +(up|down) +(\w+) .*?tag (\d+)", line) for line in lines]
+    check(all(found), f"not TLPs of the adapter: {lines}")
+    # The root's side has tags of 10 bits, from 256 on; software's reads kept theirs.
+    reads = [(way, kind, int(tag)) for way, kind, tag in (match.groups() for match in found) if kind != "MWr"]
+    check([read for read in reads if read[2] < 256] ==
+          [("up", "MRd", 5), ("down", "CplD", 5), ("up", "MRd", 7), ("down", "CplD", 7)], f"the SoftPCIe side: {lines}")
+    check([read[:2] for read in reads if read[2] >= 256] == [("up", "MRd"), ("down", "CplD")] * 2, f"the root's side: {lines}")
+    check(sum("data 7365656e" in line for line in lines if "MWr" in line) == 2, f"the write: {lines}")
 
 
 def test_bad_input_to_the_adapter(t):
