@@ -20,6 +20,28 @@
 
 enum { URING_ENTRIES = 256, URING_INFLIGHT = 512 };
 
+bool fb_aio_goes_on(struct fb_aio_op *op, int *res)
+{
+	if (*res == -EINTR || *res == -EAGAIN)
+		return true;
+	if (*res < 0)
+		return false;
+	if (op->kind == FB_AIO_READ || op->kind == FB_AIO_WRITE) {
+		if (*res == 0 && op->len > 0) {
+			*res = op->kind == FB_AIO_READ ? -ENODATA : -EIO;
+			return false;
+		}
+		if ((uint32_t)*res < op->len) {
+			op->buf = (uint8_t *)op->buf + *res;
+			op->len -= (uint32_t)*res;
+			op->offset += (uint32_t)*res;
+			return true;
+		}
+	}
+	*res = 0;
+	return false;
+}
+
 struct uring {
 	struct io_uring ring;
 	struct fb_aio_op *first, **last; /* queued, not yet SQEs */

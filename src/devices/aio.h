@@ -50,6 +50,13 @@ struct fb_aio_op {
 	int res;                  /* the backend's */
 };
 
+/*
+ * In done(): true when the operation is not over and is to be queued again as it
+ * now stands: it was interrupted, or short (the rest tells why, or moves it).
+ * Else *res is 0 or -errno, -ENODATA for a read beyond the end.
+ */
+bool fb_aio_goes_on(struct fb_aio_op *op, int *res);
+
 struct fb_aio;
 
 #define FB_AIO_SLOW_NS 1000000u

@@ -207,22 +207,10 @@ static void op_ended(struct fb_aio_op *op, int res)
 		part_put(part);
 		return;
 	}
-	if (res == -EINTR || res == -EAGAIN) {
+	if (fb_aio_goes_on(op, &res))
 		queue_op(part);
-		return;
-	}
-	if (res >= 0 && (op->kind == FB_AIO_READ || op->kind == FB_AIO_WRITE)) {
-		if (res == 0 && op->len > 0) {
-			res = op->kind == FB_AIO_READ ? -ENODATA : -EIO;
-		} else if ((uint32_t)res < op->len) { /* short: the rest tells why, or moves it */
-			op->buf = (uint8_t *)op->buf + res;
-			op->len -= (uint32_t)res;
-			op->offset += (uint32_t)res;
-			queue_op(part);
-			return;
-		}
-	}
-	part->step(part, res < 0 ? res : 0);
+	else
+		part->step(part, res);
 }
 
 static void file_read(struct ata_part *part, void (*step)(struct ata_part *part, int res))

@@ -231,3 +231,16 @@ uint64_t fb_disk_own_number(struct fb_device *dev, const char *path)
 	snprintf(seed + strlen(seed), sizeof(seed) - strlen(seed), "%s:%s", fb_device_id(dev), real);
 	return fb_disk_mix(seed, 0);
 }
+
+int fb_disk_check_text(struct fb_device *dev, const char *opt, const char *text, size_t max)
+{
+	size_t len = text ? strlen(text) : 0;
+	bool ok = len <= max;
+
+	for (size_t i = 0; i < len && ok; i++)
+		ok = text[i] >= ' ' && text[i] <= '~';
+	if (ok)
+		return 0;
+	fb_device_error(dev, "%s=%s: at most %zu printable ASCII characters are allowed", opt, text, max);
+	return -EINVAL;
+}

@@ -11,6 +11,7 @@
 #define FARBUS_DEVICES_DISK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "farbus/device.h"
@@ -58,6 +59,8 @@ static inline void fb_disk_synced(struct fb_disk *d, uint64_t mark)
 		d->synced = mark;
 }
 
+/* What a drive tells its host (serial number, model …): printable ASCII, at most `max`; else -EINVAL, logged. */
+int fb_disk_check_text(struct fb_device *dev, const char *opt, const char *text, size_t max);
 /* 64 well-mixed bits of a text and a number. */
 uint64_t fb_disk_mix(const char *text, uint64_t salt);
 /* Without a serial number of the user's: from this machine, the device's id and the file's path; stable, and its own. */

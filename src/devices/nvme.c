@@ -308,19 +308,6 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 		n->sync_wanted = false;
 }
 
-static int bad_text(struct nvme *n, const char *name, const char *text, size_t max)
-{
-	size_t len = text ? strlen(text) : 0;
-	bool ok = len <= max;
-
-	for (size_t i = 0; i < len && ok; i++)
-		ok = text[i] >= ' ' && text[i] <= '~';
-	if (ok)
-		return 0;
-	fb_device_error(n->dev, "%s=%s: at most %zu printable ASCII characters are allowed", name, text, max);
-	return -EINVAL;
-}
-
 static int model_realize(struct fb_device *dev)
 {
 	struct nvme *n = fb_device_state(dev);
@@ -329,8 +316,9 @@ static int model_realize(struct fb_device *dev)
 	int err;
 
 	n->dev = dev;
-	if (bad_text(n, "serial", n->opt.serial, 20) || bad_text(n, "model", n->opt.model, 40) ||
-	    bad_text(n, "firmware", n->opt.firmware, 8))
+	if (fb_disk_check_text(n->dev, "serial", n->opt.serial, 20) ||
+	    fb_disk_check_text(n->dev, "model", n->opt.model, 40) ||
+	    fb_disk_check_text(n->dev, "firmware", n->opt.firmware, 8))
 		return -EINVAL;
 	if (n->opt.mdts & (n->opt.mdts - 1)) {
 		fb_device_error(dev, "mdts=%" PRIu64 ": a power of 2 from 4096 to 1048576 is allowed", n->opt.mdts);

@@ -229,22 +229,9 @@ static void op_ended(struct fb_aio_op *op, int res)
 		cmd->file->disk.writes_ended++;
 	if (!nvme_cmd_release(cmd))
 		return;
-	if (res == -EINTR || res == -EAGAIN) {
+	if (fb_aio_goes_on(op, &res)) {
 		queue_op(cmd);
 		return;
-	}
-	if (res >= 0 && (op->kind == FB_AIO_READ || op->kind == FB_AIO_WRITE)) {
-		if (res == 0 && op->len > 0) {
-			res = op->kind == FB_AIO_READ ? -ENODATA : -EIO;
-		} else if ((uint32_t)res < op->len) { /* short: the rest tells why, or moves it */
-			op->buf = (uint8_t *)op->buf + res;
-			op->len -= (uint32_t)res;
-			op->offset += (uint32_t)res;
-			queue_op(cmd);
-			return;
-		} else {
-			res = 0;
-		}
 	}
 	if (op->kind == FB_AIO_FSYNC && res == 0)
 		fb_disk_synced(&cmd->file->disk, cmd->sync_mark);

@@ -337,19 +337,6 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 	sil_idle(s);
 }
 
-static int bad_text(struct sil *s, const char *name, const char *text, size_t max)
-{
-	size_t len = text ? strlen(text) : 0;
-	bool ok = len <= max;
-
-	for (size_t i = 0; i < len && ok; i++)
-		ok = text[i] >= ' ' && text[i] <= '~';
-	if (ok)
-		return 0;
-	fb_device_error(s->dev, "%s=%s: at most %zu printable ASCII characters are allowed", name, text, max);
-	return -EINVAL;
-}
-
 static int open_files(struct sil *s)
 {
 	uint64_t serial = 0;
@@ -383,8 +370,10 @@ static int model_realize(struct fb_device *dev)
 	s->watch = -1;
 	for (unsigned i = 0; i < SIL_PORTS; i++)
 		sil_port_init(&s->port[i], s, i);
-	if (bad_text(s, "serial0", s->opt.serial[0], 20) || bad_text(s, "serial1", s->opt.serial[1], 20) ||
-	    bad_text(s, "model", s->opt.model, 40) || bad_text(s, "firmware", s->opt.firmware, 8))
+	if (fb_disk_check_text(s->dev, "serial0", s->opt.serial[0], 20) ||
+	    fb_disk_check_text(s->dev, "serial1", s->opt.serial[1], 20) ||
+	    fb_disk_check_text(s->dev, "model", s->opt.model, 40) ||
+	    fb_disk_check_text(s->dev, "firmware", s->opt.firmware, 8))
 		return -EINVAL;
 	if (s->opt.create % 4096) {
 		fb_device_error(dev, "create=%" PRIu64 ": a multiple of 4096 is allowed", s->opt.create);
