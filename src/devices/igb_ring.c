@@ -33,18 +33,20 @@ struct igb_chunk *igb_chunk_get(struct igb_arena *a, uint32_t len)
 {
 	uint32_t skip = 0;
 	struct igb_chunk *c;
+	bool wrap;
 
 	len = (len + CHUNK_ALIGN - 1) & ~(uint32_t)(CHUNK_ALIGN - 1);
 	if (a->used == 0)
 		a->head = a->tail = 0;
-	if (a->head + len > IGB_ARENA)
+	wrap = a->head + len > IGB_ARENA; /* with nothing to skip, when the head stands at the very end */
+	if (wrap)
 		skip = IGB_ARENA - a->head;
 	if (a->count == IGB_CHUNKS || len > IGB_ARENA || a->used + skip + len > IGB_ARENA) {
 		a->full++;
 		return NULL;
 	}
 	c = &a->chunk[(a->first + a->count++) % IGB_CHUNKS];
-	c->at = skip ? 0 : a->head;
+	c->at = wrap ? 0 : a->head;
 	c->len = len;
 	c->skipped = skip;
 	c->refs = 1;
