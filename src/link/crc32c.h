@@ -17,8 +17,9 @@ extern "C" {
 /* Goes on from `crc` (0 at the start): crc(crc(0, a), b) is that of a and b in one. */
 uint32_t fb_crc32c(uint32_t crc, const void *data, size_t len);
 
-/* The portable form, and the processor's; the latter falls back to the former. For tests. */
+/* For tests: the portable form, and that of processors with a crc32 instruction (others: the portable one). */
 uint32_t fb_crc32c_soft(uint32_t crc, const void *data, size_t len);
+uint32_t fb_crc32c_lanes(uint32_t crc, const void *data, size_t len);
 
 #ifdef __cplusplus
 }

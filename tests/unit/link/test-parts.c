@@ -42,7 +42,7 @@ static void test_crc_vectors(void **state)
 	assert_int_equal(fb_crc32c_soft(0, "123456789", 9), 0xe3069283u);
 }
 
-/* Every length across all lane sizes, every alignment, in one piece and in two: as the table says. */
+/* Every length across all sizes of lanes and folds, every alignment, in one piece and in two: as the table says. */
 static void test_crc_lengths(void **state)
 {
 	static uint8_t b[9100];
@@ -55,6 +55,8 @@ static void test_crc_lengths(void **state)
 
 		assert_int_equal(fb_crc32c(0, b + at, len), want);
 		assert_int_equal(fb_crc32c(fb_crc32c(0, b + at, cut), b + at + cut, len - cut), want);
+		assert_int_equal(fb_crc32c_lanes(0, b + at, len), want);
+		assert_int_equal(fb_crc32c_lanes(fb_crc32c(0, b + at, cut), b + at + cut, len - cut), want);
 		assert_int_equal(fb_crc32c_soft(fb_crc32c_soft(0, b + at, cut), b + at + cut, len - cut), want);
 	}
 }
