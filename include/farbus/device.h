@@ -370,10 +370,27 @@ struct fb_device_ring {
 	uint32_t entries;    /* 2..65536 */
 	uint8_t match_at, match, pointer_at, count_at, count_shift;
 	uint16_t data_max;   /* up to 4096; 0: no data */
+	/*
+	 * Shadow doorbell, as NVMe's Doorbell Buffer Config (NVMe 1.4, 5.7) has it:
+	 * bus addresses, multiples of 4, or both 0. The host moves the 32-bit index
+	 * at `shadow`, and writes the register only when the index passes the one
+	 * at `event`. The runtime, with the root's help, keeps `event` up to date and
+	 * looks at `shadow`; write() is called for `reg` with the newest index, which
+	 * may be the one it had before, whether the host wrote the register for it or
+	 * not, and never with what the host wrote there. Such a write cannot be deferred.
+	 * The model writes the index that it has to `event` before the host begins.
+	 */
+	uint64_t shadow, event;
 };
 enum { FB_DEVICE_RINGS = 64 };
 /* `ring` NULL: there is none any more. All are forgotten with a reset. Slots from 0 to FB_DEVICE_RINGS - 1. */
 void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring);
+/*
+ * Shadows are served, and quickly: the root has said so. False before the host's
+ * first write to a BAR, with prefetch=off and in the blocking style, in which
+ * `shadow` and `event` are not looked at.
+ */
+bool fb_device_ring_shadow_able(const struct fb_device *dev);
 
 /* ---- Interrupts ----------------------------------------------------------- */
 

@@ -58,6 +58,8 @@ static json_t *stats_function(struct fb_box *box, unsigned index, const struct f
 	PUT(count, f, dma_reads);
 	PUT(count, f, dma_read_bytes);
 	PUT(count, f, dma_reads_ahead);
+	PUT(count, f, shadow_indexes);
+	PUT(count, f, shadow_looks);
 	PUT(count, f, dma_writes);
 	PUT(count, f, dma_write_bytes);
 	PUT(count, f, dma_errors);

@@ -114,6 +114,9 @@ static json_t *describe_counters(const struct fb_root_counters *c)
 	PUT(o, c, interrupts_lost);
 	PUT(o, c, ahead);
 	PUT(o, c, ahead_bytes);
+	PUT(o, c, shadow_rung);
+	PUT(o, c, shadow_served);
+	PUT(o, c, shadow_found);
 	PUT(o, c, messages);
 	PUT(o, c, errors_reported);
 	PUT(o, c, unsupported);

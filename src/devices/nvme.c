@@ -47,6 +47,7 @@ static void drop_everything(struct nvme *n)
 		nvme_cq_delete(&n->cq[i - 1]);
 	n->n_queues = 0;
 	n->next_sq = 0;
+	n->shadow_addr = n->event_addr = 0;
 	fb_intx_set(n->dev, false);
 	fb_device_timer_cancel(n->dev, &n->irq_timer);
 	fb_device_timer_cancel(n->dev, &n->retry_timer);
@@ -464,7 +465,9 @@ static void model_stats(struct fb_device *dev, void (*put)(void *arg, const char
 	put(arg, "buffer_waits", n->buffer_waits);
 	put(arg, "errors", n->errors_total);
 	put(arg, "media_errors", media);
+	put(arg, "doorbells", n->doorbells);
 	put(arg, "bad_doorbells", n->bad_doorbells);
+	put(arg, "shadow_looks", n->shadow_looks);
 	put(arg, "dropped_by_reset", n->dropped);
 }
 
@@ -516,6 +519,8 @@ static const struct fb_option options[] = {
 		  .help = "volatile write cache; off: each write is on the disk before it completes"),
 	FB_OPTION(struct nvme, opt.discard, "discard", FB_OPT_BOOL, .def = "on",
 		  .help = "deallocated blocks become holes in the file"),
+	FB_OPTION(struct nvme, opt.shadow, "shadow", FB_OPT_BOOL, .def = "on",
+		  .help = "offer shadow doorbells where the root serves them"),
 	FB_OPTION(struct nvme, opt.create, "create", FB_OPT_SIZE, .def = "0", .unit = "bytes", .max = UINT64_C(1) << 62,
 		  .help = "make files that are missing, of this size"),
 };

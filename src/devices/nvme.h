@@ -8,6 +8,7 @@
  *	nvme_data.c      PRP and SGL, data to and from guest memory
  *	nvme_io.c        I/O commands            nvme_erase.c   those that deallocate
  *	nvme_admin.c     admin commands          nvme_event.c   asynchronous events
+ *	nvme_shadow.c    shadow doorbells
  *	nvme_identify.c  nvme_log.c  nvme_features.c
  *	nvme_ns.c        namespaces and their files
  *
@@ -225,6 +226,11 @@ struct nvme_cq {
 	uint64_t irq_deadline;  /* aggregation time; 0: none */
 	struct nvme_cmd_list done;
 	struct nvme_cq_ring *ring;
+	struct { /* nvme_shadow.c; outlives its queue while a look is on its way */
+		bool looking, again, stale, armed;
+		uint32_t event; /* armed: EventIdx */
+		nvme_le32 word;
+	} shadow;
 };
 
 /* Something is to be done at the end of this round of the loop. */
@@ -238,6 +244,20 @@ void nvme_cq_delete(struct nvme_cq *cq);
 void nvme_sq_drained(struct nvme_sq *sq); /* a command of it has ended: does a deletion wait? */
 void nvme_irq_update(struct nvme *n);     /* after INTMS, INTMC */
 void nvme_timer_update(struct nvme *n);
+void nvme_retry(struct nvme *n, int err); /* a run, in a while */
+/* The host has taken entries up to `head`; false: it cannot have, which is counted and reported. */
+bool nvme_cq_consumed(struct nvme_cq *cq, uint32_t head);
+void nvme_sq_tell(const struct nvme_sq *sq, bool there); /* the root of its ring */
+
+static inline uint32_t nvme_cq_used(const struct nvme_cq *cq)
+{
+	return (cq->tail + cq->size - cq->head) % cq->size;
+}
+
+static inline bool nvme_cq_full(const struct nvme_cq *cq)
+{
+	return nvme_cq_used(cq) == cq->size - 1;
+}
 
 /* ---- Error log, events (nvme_log.c, nvme_event.c) --------------------------------- */
 
@@ -287,7 +307,7 @@ struct nvme_options {
 	uint64_t mdts, buffers, create;
 	uint32_t direct; /* enum fb_disk_direct */
 	uint32_t aio;    /* enum fb_aio_choice */
-	bool readonly, cache, discard;
+	bool readonly, cache, discard, shadow;
 };
 
 enum nvme_lba_choice { NVME_LBA_AUTO, NVME_LBA_512, NVME_LBA_4096 };
@@ -318,6 +338,7 @@ struct nvme {
 	unsigned next_sq;   /* round robin */
 	unsigned reserved;  /* commands promised to fetches under way */
 	bool running, scheduled, again;
+	uint64_t shadow_addr, event_addr; /* pages of Doorbell Buffer Config; 0: not given */
 	struct nvme_features feat;
 
 	struct nvme_cmd *cmds;
@@ -336,7 +357,7 @@ struct nvme {
 	struct nvme_error_entry errors[NVME_ERRORS]; /* ring; errors_total % NVME_ERRORS is next */
 	uint64_t errors_total;
 	uint64_t start_ns, busy_since, busy_ns, power_cycles, unsafe_shutdowns;
-	uint64_t fetches, fetched, cqe_writes, cqes, irqs, buffer_waits, dropped, bad_doorbells;
+	uint64_t fetches, fetched, cqe_writes, cqes, irqs, buffer_waits, dropped, bad_doorbells, doorbells, shadow_looks;
 
 	struct nvme_ns ns[NVME_MAX_NS];
 	unsigned n_ns; /* the highest nsid */
@@ -350,6 +371,21 @@ struct nvme {
 
 void nvme_lifecycle(struct nvme *n); /* does a state change wait for what has just ended? */
 void nvme_fatal(struct nvme *n, const char *why);
+
+/* ---- Shadow doorbells (nvme_shadow.c) ------------------------------------------------- */
+
+bool nvme_shadow_able(const struct nvme *n); /* are they offered? */
+void nvme_dbbuf_config(struct nvme_cmd *cmd);
+/* Has queue qid of either kind shadow and EventIdx? */
+static inline bool nvme_shadowed(const struct nvme *n, unsigned qid) { return n->shadow_addr && qid > 0; }
+/* Where it is in either page. */
+static inline uint64_t nvme_shadow_sq(const struct nvme_sq *sq, uint64_t page) { return page + 8u * sq->qid; }
+static inline uint64_t nvme_shadow_cq(const struct nvme_cq *cq, uint64_t page) { return page + 8u * cq->qid + 4; }
+bool nvme_shadow_sq_begin(struct nvme_sq *sq); /* false: its EventIdx cannot be written */
+void nvme_shadow_cq_begin(struct nvme_cq *cq);
+void nvme_shadow_posted(struct nvme_cq *cq); /* entries have been posted */
+void nvme_shadow_rung(struct nvme_cq *cq);
+void nvme_shadow_look(struct nvme_cq *cq);
 
 extern const struct fb_model nvme_model;
 

@@ -77,6 +77,11 @@ static void create_sq(struct nvme_cmd *cmd)
 		nvme_refuse(cmd, NVME_SC_CQ_INVALID, 46);
 	} else {
 		nvme_sq_create(n, qid, cqid, entries, nvme_get64(cmd->sqe.prp1));
+		if (!nvme_shadow_sq_begin(&n->sq[qid])) {
+			nvme_sq_delete(&n->sq[qid]);
+			nvme_complete(cmd, NVME_SC_INTERNAL_ERROR);
+			return;
+		}
 		nvme_complete(cmd, NVME_SC_SUCCESS);
 	}
 }
@@ -179,6 +184,9 @@ void nvme_admin(struct nvme_cmd *cmd)
 		break;
 	case NVME_ADM_ASYNC_EVENT:
 		nvme_event_request(cmd);
+		break;
+	case NVME_ADM_DBBUF_CONFIG:
+		nvme_dbbuf_config(cmd);
 		break;
 	case NVME_ADM_FORMAT:
 		nvme_format(cmd);

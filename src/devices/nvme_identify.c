@@ -40,7 +40,7 @@ static void fill_ctrl(struct nvme_cmd *cmd, uint8_t *buf)
 	nvme_put32(&id->oaes, NVME_AEC_NS_ATTRIBUTE);
 	nvme_put32(&id->ctratt, 1); /* Host Identifier of 128 bits */
 	id->cntrltype = 1; /* I/O controller */
-	nvme_put16(&id->oacs, NVME_OACS_FORMAT);
+	nvme_put16(&id->oacs, NVME_OACS_FORMAT | (nvme_shadow_able(n) ? NVME_OACS_DBBUF : 0));
 	id->acl = 3;
 	id->aerl = NVME_AERS - 1;
 	id->frmw = 1 << 1 | 1; /* one slot, read-only */

@@ -122,6 +122,8 @@ static void make_effects(struct nvme *n, uint8_t *page)
 
 	for (unsigned i = 0; i < sizeof(admin); i++)
 		nvme_put32(&log->acs[admin[i]], CSUPP);
+	if (nvme_shadow_able(n))
+		nvme_put32(&log->acs[NVME_ADM_DBBUF_CONFIG], CSUPP);
 	nvme_put32(&log->acs[NVME_ADM_FORMAT], CSUPP | LBCC | NCC | EXCLUSIVE_NS);
 	for (unsigned i = 0; i < sizeof(io); i++)
 		nvme_put32(&log->iocs[io[i]], CSUPP);

@@ -29,20 +29,10 @@ enum { RUN_ROUNDS = 8, REAP_MAX = 256, FETCH_RETRIES = 3 };
 #define RETRY_SLOW_NS 100000000u /* when bus mastering is off: a reset usually follows */
 #define COALESCING_UNIT_NS 100000u
 
-static void retry(struct nvme *n, int err)
+void nvme_retry(struct nvme *n, int err)
 {
 	fb_device_timer_set(n->dev, &n->retry_timer,
 			    fb_device_now(n->dev) + (err == -ENOMEM || err == -EAGAIN ? RETRY_NS : RETRY_SLOW_NS));
-}
-
-static uint32_t cq_used(const struct nvme_cq *cq)
-{
-	return (cq->tail + cq->size - cq->head) % cq->size;
-}
-
-static bool cq_full(const struct nvme_cq *cq)
-{
-	return cq_used(cq) == cq->size - 1;
 }
 
 static uint32_t sq_waiting(const struct nvme_sq *sq)
@@ -191,8 +181,8 @@ static void post_queue(struct nvme_cq *cq)
 	unsigned total = 0;
 	int err;
 
-	while (!TAILQ_EMPTY(&cq->done) && !cq_full(cq)) {
-		uint32_t from = cq->tail, count = 0, room = cq->size - 1 - cq_used(cq);
+	while (!TAILQ_EMPTY(&cq->done) && !nvme_cq_full(cq)) {
+		uint32_t from = cq->tail, count = 0, room = cq->size - 1 - nvme_cq_used(cq);
 		struct nvme_cmd *cmd = TAILQ_FIRST(&cq->done);
 		struct nvme_cmd *next;
 
@@ -210,7 +200,7 @@ static void post_queue(struct nvme_cq *cq)
 		}
 		err = send_entries(cq, from, count);
 		if (err) {
-			retry(n, err);
+			nvme_retry(n, err);
 			break;
 		}
 		cq->tail = from + count;
@@ -228,8 +218,10 @@ static void post_queue(struct nvme_cq *cq)
 				nvme_cmd_free(next);
 		}
 	}
-	if (total)
+	if (total) {
 		posted(cq, total);
+		nvme_shadow_posted(cq);
+	}
 }
 
 /* ---- Fetching -------------------------------------------------------------------------- */
@@ -317,7 +309,7 @@ static void fetch(struct nvme_sq *sq)
 		sq->fetching = false;
 		n->reserved -= count;
 		n->n_async--;
-		retry(n, err);
+		nvme_retry(n, err);
 	}
 }
 
@@ -331,7 +323,7 @@ static void fetch_all(struct nvme *n)
 		struct nvme_sq *sq = &n->sq[(first + i) % n->n_queues];
 
 		if (sq->exists && !sq->fetching && !sq->deleting && sq->head != sq->tail &&
-		    !(cq_full(&n->cq[sq->cqid]) && !TAILQ_EMPTY(&n->cq[sq->cqid].done))) {
+		    !(nvme_cq_full(&n->cq[sq->cqid]) && !TAILQ_EMPTY(&n->cq[sq->cqid].done))) {
 			fetch(sq);
 			if (sq->fetching)
 				n->next_sq = (sq->qid + 1u) % n->n_queues;
@@ -363,9 +355,11 @@ static void run(struct fb_device *dev, struct fb_device_batch *batch)
 		nvme_buf_wake(n);
 		fetch_all(n);
 		if (fb_aio_submit(&n->aio))
-			retry(n, -EAGAIN);
+			nvme_retry(n, -EAGAIN);
 		fb_aio_reap(&n->aio, REAP_MAX);
 		for (unsigned i = 0; i < n->n_queues; i++) {
+			if (n->cq[i].exists && n->cq[i].shadow.again)
+				nvme_shadow_look(&n->cq[i]);
 			if (n->cq[i].exists && !TAILQ_EMPTY(&n->cq[i].done))
 				post_queue(&n->cq[i]);
 		}
@@ -418,12 +412,30 @@ static void bad_doorbell(struct nvme *n, uint8_t info)
 	nvme_event(n, NVME_EVENT_ERROR, info, NVME_LOG_ERROR);
 }
 
+bool nvme_cq_consumed(struct nvme_cq *cq, uint32_t head)
+{
+	struct nvme *n = cq->n;
+	bool was_full = nvme_cq_full(cq);
+
+	if (head >= cq->size || (head + cq->size - cq->head) % cq->size > nvme_cq_used(cq)) {
+		bad_doorbell(n, NVME_EVENT_INVALID_DOORBELL_VALUE);
+		return false;
+	}
+	cq->head = head;
+	if (fb_irq_mode(n->dev) == FB_IRQ_INTX)
+		intx_update(n);
+	if (was_full)
+		nvme_kick(n);
+	return true;
+}
+
 void nvme_doorbell(struct nvme *n, uint64_t offset, uint32_t value)
 {
 	uint64_t index = (offset - NVME_REG_DBS) / 4, qid = index / 2;
 
 	if (!n->enabled)
 		return;
+	n->doorbells++;
 	if (qid > NVME_MAX_QUEUES) {
 		bad_doorbell(n, NVME_EVENT_INVALID_DOORBELL);
 		return;
@@ -445,28 +457,19 @@ void nvme_doorbell(struct nvme *n, uint64_t offset, uint32_t value)
 		nvme_kick(n);
 	} else {
 		struct nvme_cq *cq = &n->cq[qid];
-		bool was_full;
 
-		if (!cq->exists) {
+		if (!cq->exists)
 			bad_doorbell(n, NVME_EVENT_INVALID_DOORBELL);
-			return;
-		}
-		if (value >= cq->size || (value + cq->size - cq->head) % cq->size > cq_used(cq)) {
-			bad_doorbell(n, NVME_EVENT_INVALID_DOORBELL_VALUE);
-			return;
-		}
-		was_full = cq_full(cq);
-		cq->head = value;
-		if (fb_irq_mode(n->dev) == FB_IRQ_INTX)
-			intx_update(n);
-		if (was_full)
-			nvme_kick(n);
+		else if (nvme_shadowed(n, qid))
+			nvme_shadow_rung(cq);
+		else
+			nvme_cq_consumed(cq, value);
 	}
 }
 
 /* ---- Ring prefetch: entries of I/O queues, and the data of small writes, come with the doorbell ---- */
 
-static void tell_ring(const struct nvme_sq *sq, bool there)
+void nvme_sq_tell(const struct nvme_sq *sq, bool there)
 {
 	struct nvme *n = sq->n;
 	const struct nvme_ns *ns = &n->ns[0];
@@ -483,6 +486,8 @@ static void tell_ring(const struct nvme_sq *sq, bool there)
 		/* Of the first namespace, as nearly all have only that; for others it is guesswork, and they read. */
 		.count_shift = ns->nsid ? ns->lbads : 9,
 		.data_max = 4096,
+		.shadow = nvme_shadowed(n, sq->qid) ? nvme_shadow_sq(sq, n->shadow_addr) : 0,
+		.event = nvme_shadowed(n, sq->qid) ? nvme_shadow_sq(sq, n->event_addr) : 0,
 	};
 
 	if (sq->qid > 0)
@@ -509,6 +514,7 @@ int nvme_cq_create(struct nvme *n, unsigned qid, uint32_t size, uint64_t addr, u
 	cq->n_sqs = cq->coalesced = 0;
 	cq->irq_deadline = 0;
 	cq->exists = true;
+	nvme_shadow_cq_begin(cq);
 	if (n->n_queues <= qid)
 		n->n_queues = qid + 1;
 	return 0;
@@ -526,7 +532,7 @@ void nvme_sq_create(struct nvme *n, unsigned qid, unsigned cqid, uint32_t size, 
 	sq->deleting = NULL;
 	sq->exists = true;
 	n->cq[cqid].n_sqs++;
-	tell_ring(sq, true);
+	nvme_sq_tell(sq, true);
 	if (n->n_queues <= qid)
 		n->n_queues = qid + 1;
 }
@@ -542,7 +548,7 @@ void nvme_sq_delete(struct nvme_sq *sq)
 	while ((cmd = TAILQ_FIRST(&sq->cmds)))
 		nvme_drop(cmd);
 	sq->n->cq[sq->cqid].n_sqs--;
-	tell_ring(sq, false);
+	nvme_sq_tell(sq, false);
 	sq->exists = false;
 }
 

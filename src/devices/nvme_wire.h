@@ -162,6 +162,7 @@ enum {
 	NVME_ADM_SET_FEATURES = 0x09,
 	NVME_ADM_GET_FEATURES = 0x0a,
 	NVME_ADM_ASYNC_EVENT = 0x0c,
+	NVME_ADM_DBBUF_CONFIG = 0x7c,
 	NVME_ADM_FORMAT = 0x80,
 
 	NVME_CMD_FLUSH = 0x00,
@@ -295,6 +296,7 @@ _Static_assert(offsetof(struct nvme_id_ctrl, psd) == 2048, "PSD0");
 
 enum {
 	NVME_OACS_FORMAT = 1 << 1,
+	NVME_OACS_DBBUF = 1 << 8, /* Doorbell Buffer Config */
 	NVME_ONCS_COMPARE = 1 << 0,
 	NVME_ONCS_DSM = 1 << 2,
 	NVME_ONCS_WRITE_ZEROES = 1 << 3,

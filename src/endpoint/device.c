@@ -474,7 +474,7 @@ static bool message(struct fb_device *dev, const struct pcie_tlp *tlp)
 	case PCIE_MSG_UNLOCK:
 	case PCIE_MSG_PM_ACTIVE_STATE_NAK:
 	case PCIE_MSG_VENDOR_TYPE1:
-		if (tlp->vendor_id == FB_RING_VENDOR && tlp->vendor_data == FB_RING_AHEAD && tlp->data)
+		if (tlp->vendor_id == FB_RING_VENDOR && tlp->data)
 			fb_ring_message(dev, tlp);
 		return true;
 	case 0x40: /* the Ignored Messages, 2.2.8.7 */

@@ -13,7 +13,8 @@
  *	post.c       everything that leaves in order: writes, interrupts, messages, completions
  *	dma_read.c   reads: tags, reassembly, timeouts
  *	dma.c        the API's DMA calls, request structs, done()
- *	ring.c           what the root sends ahead of a DMA read
+ *	ring.c       what the root sends ahead of a DMA read
+ *	shadow.c     rings whose index the host keeps in its memory
  *	irq.c        MSI, MSI-X, INTx, coalescing
  *	thread.c     the blocking style: the model's own thread
  *	wire.c       TLPs of a model's own wire, for captures
@@ -132,8 +133,23 @@ struct fb_ahead {
 	uint32_t len, at; /* at: in bytes[] */
 };
 
+/* A look at a ring's shadow index, by the box itself. */
+struct fb_shadow {
+	struct fb_device *dev;
+	uint32_t index;  /* that the model was given last */
+	uint32_t stored; /* at the event index, by the look that is on its way */
+	bool looking;
+	bool again;      /* the host has rung since it began */
+	bool stale;      /* what it finds is of no use any more */
+	uint8_t word[4];
+};
+
 struct fb_rings {
 	struct fb_ring_rule rule[FB_RING_SLOTS];
+	struct fb_shadow shadow[FB_RING_SLOTS];
+	uint64_t shadows, later; /* bit n: slot n has a shadow; is to be looked at when the timer is due */
+	struct fb_timer timer;
+	bool root_able; /* the root serves shadow doorbells */
 	uint64_t queued; /* bit n: the message of slot n is in the posted queue */
 	struct fb_ahead ahead[FB_AHEADS];
 	unsigned n;
@@ -460,6 +476,14 @@ void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp);
 bool fb_ring_take(struct fb_device *dev, uint64_t address, uint8_t *buf, uint32_t len);
 void fb_ring_drop(struct fb_device *dev);   /* what came ahead */
 void fb_ring_forget(struct fb_device *dev); /* that, and the rings */
+
+/* shadow.c */
+void fb_shadow_set(struct fb_device *dev, unsigned slot); /* its rule is new */
+void fb_shadow_forget(struct fb_device *dev);
+void fb_shadow_able(struct fb_device *dev, const struct pcie_tlp *tlp);
+void fb_shadow_message(struct fb_device *dev, const struct pcie_tlp *tlp);
+/* The host writes a register. True: of a ring with a shadow, and the model is told the index when it is known. */
+bool fb_shadow_written(struct fb_device *dev, unsigned bar, uint64_t offset);
 
 /* irq.c */
 int fb_ep_irq_init(struct fb_device *dev);

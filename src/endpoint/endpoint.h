@@ -118,6 +118,7 @@ struct fb_function_info {
 	uint64_t mmio_reads, mmio_writes, mmio_deferred, cfg_reads, cfg_writes;
 	uint64_t dma_reads, dma_read_bytes, dma_writes, dma_write_bytes;
 	uint64_t dma_reads_ahead; /* answered by what came with the doorbell */
+	uint64_t shadow_indexes, shadow_looks; /* shadow doorbells: told by the root; looked for by the box */
 	uint64_t dma_errors, dma_timeouts, interrupts, interrupts_coalesced;
 	uint64_t unsupported_requests, unexpected_completions, malformed, resets;
 };

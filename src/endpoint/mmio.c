@@ -56,6 +56,8 @@ static uint64_t call_read(struct fb_walk *a, uint64_t at, unsigned size)
 
 static void call_write(struct fb_walk *a, uint64_t at, uint64_t value, unsigned size)
 {
+	if (a->dev->rings.shadows && size == 4 && fb_shadow_written(a->dev, a->bar, at))
+		return;
 	a->in_call = true;
 	a->late = NULL;
 	if (a->dev->thread)

@@ -43,7 +43,9 @@ void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_de
 			.slot = (uint8_t)slot, .bar = ring->bar, .reg = ring->reg, .base = ring->base,
 			.entry_size = ring->entry_size, .entries = ring->entries, .match_at = ring->match_at,
 			.match = ring->match, .pointer_at = ring->pointer_at, .count_at = ring->count_at,
-			.count_shift = ring->count_shift, .data_max = ring->data_max};
+			.count_shift = ring->count_shift, .data_max = ring->data_max,
+			.shadow = dev->thread ? 0 : ring->shadow, .event = dev->thread ? 0 : ring->event};
+	fb_shadow_set(dev, slot);
 	if (rings->queued >> slot & 1) /* what is sent is looked up when it leaves */
 		return;
 	req = fb_req_get(dev, REQ_RING);
@@ -81,6 +83,7 @@ void fb_ring_drop(struct fb_device *dev)
 void fb_ring_forget(struct fb_device *dev)
 {
 	fb_ring_drop(dev);
+	fb_shadow_forget(dev);
 	memset(dev->rings.rule, 0, sizeof(dev->rings.rule));
 }
 
@@ -89,7 +92,7 @@ static uint64_t this_round(const struct fb_device *dev)
 	return fb_loop_stats(dev->loop)->rounds;
 }
 
-void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp)
+static void came_ahead(struct fb_device *dev, const struct pcie_tlp *tlp)
 {
 	struct fb_rings *rings = &dev->rings;
 	struct fb_reader rd = fb_reader(tlp->data, (size_t)tlp->length * 4);
@@ -117,6 +120,21 @@ void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp)
 	}
 	memcpy(rings->bytes + rings->used, bytes, len);
 	rings->used += len;
+}
+
+void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	switch (tlp->vendor_data) {
+	case FB_RING_AHEAD:
+		came_ahead(dev, tlp);
+		break;
+	case FB_RING_ABLE:
+		fb_shadow_able(dev, tlp);
+		break;
+	case FB_RING_INDEX:
+		fb_shadow_message(dev, tlp);
+		break;
+	}
 }
 
 bool fb_ring_take(struct fb_device *dev, uint64_t address, uint8_t *buf, uint32_t len)

@@ -132,6 +132,8 @@ static bool read_memory(struct fb_root_function *f, const struct pcie_tlp *tlp)
 	}
 	if (len && (messages || fb_dma_writes_in_flight(f)))
 		return fb_dma_message_read(f, tlp);
+	/* A read does not pass the writes in front of it (base spec 2.4.1), and a processor's load may pass its store. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	lead = address & 3;
 	memset(buf, 0, 4);
 	memset(buf + ((lead + len) & ~3u), 0, 4);

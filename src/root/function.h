@@ -11,6 +11,7 @@
  *	dma.c            what the function asks of the VM's memory
  *	dma_message.c    the same by DMA_READ and DMA_WRITE messages
  *	ring.c           ring prefetch: what the function will ask for next is sent along
+ *	shadow.c         shadow doorbells of rings
  *	dma_access.c     bytes of it, for dma.c and remote.c
  *	remote.c         what requesters on other machines ask of it
  *	irq.c            SET_IRQS, MSI, MSI-X, INTx, eventfds
@@ -163,12 +164,14 @@ struct fb_sequence {
 
 struct fb_vm_ring {
 	struct fb_ring_rule rule; /* entries 0: none */
-	uint32_t index;           /* that the VM wrote last */
+	uint32_t index;           /* that the VM wrote last, or had in the shadow */
+	bool told;                /* the function has been told that index, and no other since */
 };
 
 struct fb_rings {
 	struct fb_vm_ring ring[FB_RING_SLOTS];
 	unsigned n; /* the highest slot in use, and one */
+	bool announced; /* FB_RING_ABLE was sent */
 };
 
 /* ---- The function ---- */
@@ -295,6 +298,16 @@ int fb_dma_peek(struct fb_root_function *f, uint64_t address, uint8_t *buf, uint
 void fb_vm_ring_message(struct fb_root_function *f, const struct pcie_tlp *tlp);
 void fb_vm_ring_written(struct fb_root_function *f, unsigned region, uint64_t offset, const uint8_t *data, uint32_t len);
 void fb_vm_ring_forget(struct fb_root_function *f);
+/* May the root act for the function now: read and write the VM's memory, and send messages behind what it sent before? */
+bool fb_vm_ring_may(const struct fb_root_function *f);
+int fb_vm_ring_send(struct fb_root_function *f, uint32_t what, const uint8_t *payload, uint32_t len); /* or -errno */
+/* The ring's index is `index` now: what is new in it goes ahead. */
+void fb_vm_ring_moved(struct fb_root_function *f, struct fb_vm_ring *ring, uint32_t index);
+
+/* shadow.c */
+void fb_vm_shadow_announce(struct fb_root_function *f);
+/* The VM writes a register. True: a doorbell, and all that was to be said has been; the write itself need not go. */
+bool fb_vm_shadow_written(struct fb_root_function *f, unsigned region, uint64_t offset, uint32_t value);
 
 /* dma_message.c */
 void fb_dma_init(struct fb_root_function *f);

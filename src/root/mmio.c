@@ -400,9 +400,14 @@ static int write_memory(struct fb_root_function *f, const struct region_request 
 
 static void posted(struct fb_root_function *f, const struct region_request *r, const uint8_t *data)
 {
-	int err = write_memory(f, r, data);
+	int err;
 
 	f->count.mmio_writes++;
+	if (!f->rings.announced)
+		fb_vm_shadow_announce(f);
+	if (f->rings.n && r->count == 4 && fb_vm_shadow_written(f, r->region, r->offset, fb_get_le32(data)))
+		return;
+	err = write_memory(f, r, data);
 	if (err < 0)
 		f->count.writes_dropped++;
 	else if (f->rings.n)

@@ -37,6 +37,26 @@ void fb_vm_ring_forget(struct fb_root_function *f)
 	memset(&f->rings, 0, sizeof(f->rings));
 }
 
+bool fb_vm_ring_may(const struct fb_root_function *f)
+{
+	return fb_rq_posted(&f->rq) == 0 && !fb_function_in_reset(f) && f->cfg.command & PCI_COMMAND_MASTER;
+}
+
+int fb_vm_ring_send(struct fb_root_function *f, uint32_t what, const uint8_t *payload, uint32_t len)
+{
+	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
+			       .requester_id = FB_ROOT_ID,
+			       .completer_id = f->bdf,
+			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
+			       .msg_route = PCIE_ROUTE_BY_ID,
+			       .vendor_id = FB_RING_VENDOR,
+			       .vendor_data = what,
+			       .length = (uint16_t)(len / 4),
+			       .data = payload};
+
+	return fb_port_send(f->port, &tlp);
+}
+
 /* False: no more of it goes now. */
 static bool send_ahead(struct fb_root_function *f, uint64_t address, const uint8_t *data, uint32_t len)
 {
@@ -47,22 +67,13 @@ static bool send_ahead(struct fb_root_function *f, uint64_t address, const uint8
 	while (len > 0) {
 		uint8_t payload[FB_RING_AHEAD_HEADER + FB_RING_AHEAD_MAX];
 		uint32_t n = len < max ? len : max, padded = (n + 3) & ~3u;
-		struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
-				       .requester_id = FB_ROOT_ID,
-				       .completer_id = f->bdf,
-				       .msg_code = PCIE_MSG_VENDOR_TYPE1,
-				       .msg_route = PCIE_ROUTE_BY_ID,
-				       .vendor_id = FB_RING_VENDOR,
-				       .vendor_data = FB_RING_AHEAD,
-				       .length = (uint16_t)((FB_RING_AHEAD_HEADER + padded) / 4),
-				       .data = payload};
 
 		fb_put_le64(payload, address);
 		fb_put_le32(payload + 8, n);
 		fb_put_le32(payload + 12, 0);
 		memcpy(payload + FB_RING_AHEAD_HEADER, data, n);
 		memset(payload + FB_RING_AHEAD_HEADER + n, 0, padded - n);
-		if (fb_port_send(f->port, &tlp) < 0)
+		if (fb_vm_ring_send(f, FB_RING_AHEAD, payload, FB_RING_AHEAD_HEADER + padded) < 0)
 			return false;
 		f->count.ahead++;
 		f->count.ahead_bytes += n;
@@ -100,25 +111,29 @@ static void send_entries(struct fb_root_function *f, const struct fb_ring_rule *
 		;
 }
 
+void fb_vm_ring_moved(struct fb_root_function *f, struct fb_vm_ring *ring, uint32_t index)
+{
+	const struct fb_ring_rule *r = &ring->rule;
+	uint32_t from = ring->index;
+	uint32_t n = index >= from ? index - from : r->entries - from; /* of those around the corner none */
+
+	ring->index = index;
+	if (n > 0 && n <= ENTRIES_AT_ONCE && fb_vm_ring_may(f))
+		send_entries(f, r, from, n);
+}
+
 void fb_vm_ring_written(struct fb_root_function *f, unsigned region, uint64_t offset, const uint8_t *data, uint32_t len)
 {
 	for (unsigned i = 0; i < f->rings.n; i++) {
 		struct fb_vm_ring *ring = &f->rings.ring[i];
 		const struct fb_ring_rule *r = &ring->rule;
-		uint32_t index, from, n;
+		uint32_t index;
 
 		if (!r->entries || r->bar != region || r->reg != offset)
 			continue;
 		index = len == 4 ? fb_get_le32(data) : UINT32_MAX;
-		if (index >= r->entries) /* the function will say what it thinks of that */
-			return;
-		from = ring->index;
-		ring->index = index;
-		n = index >= from ? index - from : r->entries - from; /* of those around the corner none */
-		if (n == 0 || n > ENTRIES_AT_ONCE || fb_rq_posted(&f->rq) || fb_function_in_reset(f) ||
-		    !(f->cfg.command & PCI_COMMAND_MASTER))
-			return;
-		send_entries(f, r, from, n);
+		if (index < r->entries) /* else the function will say what it thinks of that */
+			fb_vm_ring_moved(f, ring, index);
 		return;
 	}
 }

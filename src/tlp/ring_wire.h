@@ -4,9 +4,12 @@
  * sends along with a doorbell. docs/design/ring.md says why; the layout is part of
  * docs/protocol.md.
  *
- * Both are Vendor_Defined Type 1 messages with data (base spec 2.2.8.6): who
+ * And shadow doorbells: an index that the host keeps in its memory, and writes to
+ * the register only when it passes the event index (docs/design/shadow.md).
+ *
+ * All are Vendor_Defined Type 1 messages with data (base spec 2.2.8.6): who
  * does not know them drops them without an error, and nothing but time is lost.
- * The vendor ID is FAB5h; the vendor's DW says which of the two it is. All
+ * The vendor ID is FAB5h; the vendor's DW says which of them it is. All
  * fields are little-endian, as registers are.
  */
 #ifndef FARBUS_TLP_RING_WIRE_H
@@ -24,9 +27,14 @@ enum {
 	FB_RING_VENDOR = 0xfab5,
 	FB_RING_RULE = 0x52494e47,  /* function to root: struct fb_ring_rule */
 	FB_RING_AHEAD = 0x44415441, /* root to function: address (8 bytes), length (4), zero (4), the bytes, zeros to a DW */
+	FB_RING_ABLE = 0x41424c45,  /* root to function: what it can do, FB_RING_CAN_* (4) */
+	FB_RING_INDEX = 0x494e4458, /* root to function: slot (1), zeros (3), the index in its shadow (4) */
+
+	FB_RING_CAN_SHADOW = 1,  /* it serves shadow doorbells */
 
 	FB_RING_SLOTS = 64,      /* rings of a function */
-	FB_RING_RULE_SIZE = 36,
+	FB_RING_RULE_SIZE = 52,
+	FB_RING_RULE_LEAST = 36, /* without shadow and event */
 	FB_RING_AHEAD_HEADER = 16,
 	FB_RING_AHEAD_MAX = 2048, /* bytes in one message */
 	FB_RING_ENTRY_MAX = 256,
@@ -41,6 +49,9 @@ enum {
  * of bytes is (the 16-bit number at `count_at` + 1) << count_shift, and they lie
  * at the 64-bit address at `pointer_at`; none if they are more than data_max or
  * cross a 4 KiB boundary.
+ *
+ * With a shadow the host keeps the index there, as 32 bits, and writes the
+ * register only when the index passes the one at `event`.
  */
 struct fb_ring_rule {
 	uint8_t slot;        /* replaces what was in the slot */
@@ -51,6 +62,7 @@ struct fb_ring_rule {
 	uint32_t entries;    /* 0: the slot is empty from now on */
 	uint8_t match_at, match, pointer_at, count_at, count_shift;
 	uint16_t data_max;   /* 0: no data */
+	uint64_t shadow, event; /* multiples of 4; both 0: there is no shadow */
 };
 
 static inline void fb_ring_rule_put(const struct fb_ring_rule *r, uint8_t p[FB_RING_RULE_SIZE])
@@ -67,8 +79,10 @@ static inline void fb_ring_rule_put(const struct fb_ring_rule *r, uint8_t p[FB_R
 	p[26] = r->pointer_at;
 	p[27] = r->count_at;
 	p[28] = r->count_shift;
-	for (unsigned i = 29; i < FB_RING_RULE_SIZE; i++)
+	for (unsigned i = 29; i < FB_RING_RULE_LEAST; i++)
 		p[i] = 0;
+	fb_put_le64(p + 36, r->shadow);
+	fb_put_le64(p + 44, r->event);
 }
 
 /* False: too short, or a field out of range. */
@@ -88,6 +102,13 @@ __attribute__((warn_unused_result)) static inline bool fb_ring_rule_get(struct f
 	r->pointer_at = fb_rd_u8(&rd);
 	r->count_at = fb_rd_u8(&rd);
 	r->count_shift = fb_rd_u8(&rd);
+	for (unsigned i = 29; i < FB_RING_RULE_LEAST; i++)
+		(void)fb_rd_u8(&rd);
+	r->shadow = r->event = 0;
+	if (len >= FB_RING_RULE_SIZE) {
+		r->shadow = fb_rd_le64(&rd);
+		r->event = fb_rd_le64(&rd);
+	}
 	if (!fb_rd_ok(&rd) || r->slot >= FB_RING_SLOTS || r->bar > 5)
 		return false;
 	if (r->entries == 0)
@@ -95,6 +116,7 @@ __attribute__((warn_unused_result)) static inline bool fb_ring_rule_get(struct f
 	return r->entries >= 2 && r->entries <= FB_RING_ENTRIES_MAX && r->entry_size && r->entry_size % 4 == 0 &&
 	       r->entry_size <= FB_RING_ENTRY_MAX &&
 	       r->base <= UINT64_MAX - (uint64_t)r->entries * r->entry_size &&
+	       (r->shadow | r->event) % 4 == 0 && !r->shadow == !r->event &&
 	       (r->data_max == 0 ||
 		(r->data_max <= FB_RING_DATA_MAX && r->match_at < r->entry_size && r->pointer_at + 8u <= r->entry_size &&
 		 r->count_at + 2u <= r->entry_size && r->count_shift <= 12));

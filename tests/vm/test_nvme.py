@@ -62,6 +62,40 @@ def test_nvme_cli(t):
     vm.quit()
 
 
+def test_shadow_doorbells(t):
+    """Linux shadows its doorbells: it rings about half of them, and loses no command; so after a reboot and a new plug."""
+    _, box, vm, root = scenes.main_job(t)
+
+    def counters():
+        function = next(f for f in box.stats()["functions"] if f["id"] == "ssd0")
+        return {**function["counters"], **function["model"]}
+
+    def shadowed():
+        check(shown(vm, "id-ctrl /dev/nvme0")["oacs"] & 0x100, "Doorbell Buffer Config is not offered")
+        before = counters()
+        vm.run(f"dd if={scenes.DRIVE} of=/dev/null bs=4k count=2000 iflag=direct 2>/dev/null")
+        after = counters()
+        took = {key: after[key] - before[key] for key in after}
+        check(took["commands"] >= 2000, f"counters: {took}")
+        check(took["doorbells"] < 1.2 * took["commands"], f"{took['doorbells']} doorbells for {took['commands']} commands")
+        check(took["shadow_indexes"] > 0.9 * took["commands"], f"the root tells too little: {took}")
+        check(took["shadow_looks"] < 0.1 * took["commands"], f"the box looks too often: {took}")
+        vm.run(scenes.verify(), timeout=120)
+        check(counters()["bad_doorbells"] == 0, "bad doorbells")
+
+    shadowed()
+    vm.reboot()
+    scenes.drive_comes(vm)
+    shadowed()
+    root.unplug("ssd0")
+    scenes.drive_goes(vm)
+    root.plug("ssd0")
+    scenes.drive_comes(vm)
+    shadowed()
+    scenes.nothing_lost(root)
+    vm.quit()
+
+
 def test_nvme_format(t):
     """Format to 4 KiB blocks and back: the guest follows, the image loses its contents, the choice outlives the box."""
     image = t.disk("64M", "format.img")

@@ -205,6 +205,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(dev->max_write <= MAX_WRITE, "no DMA write is longer than MDTS and than a completion queue");
 	/* Let it settle, take the controller away: all must be back. */
 	dev->bme = true;
+	dev->shadow_able = true;
 	dev->fail_reads = 0;
 	dev->refuse_dma = 0;
 	settle(dev, n);

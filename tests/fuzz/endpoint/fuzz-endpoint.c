@@ -248,6 +248,7 @@ static void session(bool on)
 /* A request made of fields; addresses mostly near the BARs. */
 static void request(struct fb_reader *r)
 {
+	static const uint32_t whats[] = {FB_RING_AHEAD, FB_RING_INDEX, FB_RING_ABLE};
 	static const uint64_t bases[] = {0xe0000000, 0x8000000000, 0x8000008000, 0x1000};
 	static uint8_t data[PCIE_TLP_MAX_DATA];
 	uint8_t kind = fb_rd_u8(r);
@@ -277,7 +278,7 @@ static void request(struct fb_reader *r)
 	tlp.msg_route = kind >> 5 & 7;
 	if (tlp.msg_code == PCIE_MSG_VENDOR_TYPE1) {
 		tlp.vendor_id = FB_RING_VENDOR;
-		tlp.vendor_data = FB_RING_AHEAD;
+		tlp.vendor_data = whats[tlp.tag % 3];
 	}
 	tlp.byte_count = 1 + tlp.address % 4096;
 	tlp.lower_address = tlp.address & 0x7f;
@@ -324,7 +325,8 @@ static void config_write(uint16_t reg, uint32_t value)
 
 static void enumerate(void)
 {
-	static const struct fb_device_ring ring = {.reg = 0x1000, .base = 0x1000, .entry_size = 64, .entries = 16};
+	static const struct fb_device_ring ring = {.reg = 0x40, .base = 0x1000, .entry_size = 64, .entries = 16,
+						   .shadow = 0x2000, .event = 0x2004};
 
 	config_write(0x10, 0xe0000000);
 	config_write(0x18, 0);

@@ -350,6 +350,11 @@ void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_de
 	dev->ring[slot] = ring ? *ring : (struct fb_device_ring){0};
 }
 
+bool fb_device_ring_shadow_able(const struct fb_device *dev)
+{
+	return dev->shadow_able;
+}
+
 void fb_intx_set(struct fb_device *dev, bool asserted)
 {
 	dev->intx = asserted && dev->irq_mode == FB_IRQ_INTX;

@@ -28,6 +28,7 @@ struct fb_device {
 	/* What the test sets. */
 	bool hold;          /* DMA waits */
 	bool bme;           /* on after fake_new() */
+	bool shadow_able;   /* off: nobody serves shadow doorbells */
 	uint64_t shuffle;   /* seed; 0: in order */
 	int fail_reads;     /* status of all reads; 0: they work */
 	int fail_address;   /* status of accesses at fail_at.. */
