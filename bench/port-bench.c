@@ -319,8 +319,10 @@ int main(int argc, char **argv)
 		config.listen = argv[2];
 	else
 		config.peer = argv[2];
-	if (fb_carrier_open(&b.carrier, b.loop, &config, &acceptor, &b))
+	if (fb_carrier_open(&b.carrier, b.loop, &config, &acceptor, &b)) {
+		free(b.samples);
 		return 1;
+	}
 	if (!server && fb_port_connect(&b.port, b.carrier, argv[2], "bench", &client_user, &b))
 		return 1;
 	if (server) {
