@@ -4,7 +4,8 @@
 
 unit, sim, model, fuzz   meson's tests, under the address and undefined-behaviour sanitizers; a test program is one test
 check                    tools/check.d/*
-netns, vm                functions test_* in tests/netns and tests/vm
+netns, vm                functions test_* in tests/netns and tests/vm, with sanitized programs; those that a file names in
+                         PLAIN have the programs that users have. $FARBUS_BUILD is another choice, for all of them
 """
 
 import argparse
@@ -20,7 +21,8 @@ import sys
 import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
-SAN = TOP / "build" / "san"
+PLAIN = TOP / "build"
+SAN = PLAIN / "san"
 PATIENCE = float(os.environ.get("FARBUS_PATIENCE", "1"))
 RUN_ONE = TOP / "tests" / "vm" / "run_one.py"
 
@@ -117,33 +119,35 @@ class Checks:
 
 class PythonTests:
     """Each test runs in a process of its own, so that none can harm the next. TIMEOUT = SECONDS in a file sets how long
-    each of its tests may take."""
+    each of its tests may take; PLAIN = ["test_x", …] are not run with sanitized programs."""
 
     def __init__(self, rung):
         self.tests = {}
         for path in sorted((TOP / "tests" / rung).glob("test_*.py")):
-            tree, timeout = ast.parse(path.read_text()), 300
-            for node in tree.body:
-                if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "TIMEOUT":
-                    timeout = ast.literal_eval(node.value)
+            tree = ast.parse(path.read_text())
+            said = {getattr(node.targets[0], "id", ""): node.value for node in tree.body if isinstance(node, ast.Assign)}
+            timeout = ast.literal_eval(said["TIMEOUT"]) if "TIMEOUT" in said else 300
+            plain = ast.literal_eval(said["PLAIN"]) if "PLAIN" in said else []
             for node in tree.body:
                 if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                     name = f"{rung}.{path.stem.removeprefix('test_')}.{node.name.removeprefix('test_')}"
                     doc = (ast.get_docstring(node) or "").replace("\n", " ")
-                    self.tests[name] = (path, node.name, timeout, doc)
+                    build = PLAIN if node.name in plain else SAN
+                    self.tests[name] = (path, node.name, timeout, doc, build)
 
     def names(self):
         return {name: test[3] for name, test in self.tests.items()}
 
     def run(self, names, result):
         for name in names:
-            path, function, timeout, _ = self.tests[name]
+            path, function, timeout, _, build = self.tests[name]
             logs = TOP / "build" / "test-logs"
             logs.mkdir(parents=True, exist_ok=True)
             output = logs / f"{name}.{os.getpid()}.out"
             started = time.monotonic()
             with open(output, "w") as file:
                 process = subprocess.Popen([sys.executable, str(RUN_ONE), str(path), function], start_new_session=True,
+                                           env={"FARBUS_BUILD": str(build), **os.environ},
                                            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
             note = ""
             try:

@@ -88,7 +88,9 @@ class Test:
         self.started = time.monotonic()
         self._processes = []
         self._names = set()
+        self._complaints = []
         self.logs = self._log_directory(name)
+        self._sanitizers_report_here()
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="fb-"))  # short: a socket's path has 107 bytes
         self.defer(shutil.rmtree, self.tmp, ignore_errors=True)
         # Images are beside the build: /tmp may be memory.
@@ -113,6 +115,22 @@ class Test:
                     old.unlink()
             return path
         raise Failure(f"{base / name} is in use")
+
+    def _sanitizers_report_here(self):
+        """Sanitized programs, whoever starts them, end at the first error and write of it to self.logs."""
+        common = f"log_path={self.logs / 'sanitizer'}:abort_on_error=1:halt_on_error=1:print_stacktrace=1"
+        os.environ["ASAN_OPTIONS"] = f"{common}:detect_leaks=1:detect_stack_use_after_return=1"
+        os.environ["UBSAN_OPTIONS"] = common
+
+    def complain(self, text):
+        """Fails the test at its end, whatever else it sees."""
+        self._complaints.append(text)
+
+    def complaints(self):
+        """Of daemons that ended as they should not, and of sanitizers; complete when everything has ended."""
+        reports = sorted(self.logs.glob("sanitizer.*"))
+        return self._complaints + [f"{path.name}:\n" + "\n".join(path.read_text(errors="replace").splitlines()[:60])
+                                   for path in reports]
 
     def log(self, text):
         print(f"[{time.monotonic() - self.started:6.2f}] {text}", file=self._output, flush=True)
@@ -145,11 +163,12 @@ class Test:
         self._names.add(candidate)
         return candidate
 
-    def start(self, argv, name=None, ns=None, env=None, first_to_go=False):
-        """Starts a program, output to a log file of its own, and ends it with the test."""
+    def start(self, argv, name=None, ns=None, env=None, first_to_go=False, daemon=False):
+        """Starts a program, output to a log file of its own, and ends it with the test. The test fails unless a daemon,
+        if the test has not killed it, lives until it is told to end, and then ends well."""
         process = Process(self, argv, name, ns, env)
         process.first_to_go = first_to_go
-        self.defer(process.end)
+        self.defer(process.end_well if daemon else process.end)
         self._processes.append(process)
         return process
 
@@ -206,6 +225,8 @@ class Process:
             log.flush()
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                              preexec_fn=_die_with_parent, env={**os.environ, **(env or {})})
+        self._t = t
+        self._killed = False
         self.pid = self._process.pid  # `ip netns exec` becomes the program, so this is the program's own
 
     @property
@@ -243,6 +264,7 @@ class Process:
         return self.wait(timeout)
 
     def kill(self):
+        self._killed = True
         self.signal(signal.SIGKILL)
         return self.wait(10)
 
@@ -262,6 +284,19 @@ class Process:
                 self._process.wait(5)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+    def end_well(self):
+        """Ends a daemon, and sees to it that it ends as it should."""
+        if self._killed:
+            return
+        self.cont()
+        self.signal(signal.SIGTERM)
+        try:
+            status = self._process.wait(15 * PATIENCE)
+        except subprocess.TimeoutExpired:
+            status = f"{self.kill()}: it did not heed SIGTERM"
+        if status:
+            self._t.complain(f"{self.name} (pid {self.pid}) ended with {status}")
 
 
 # --- network --------------------------------------------------------------------------------------------------------
@@ -371,7 +406,7 @@ class Daemon:
         self.name = t.unique(verb)
         self.control = t.tmp / f"{self.name}.ctl"
         self.process = t.start([FARBUS, verb, "-v", "--control", self.control, *args], name=self.name,
-                               ns=ns.name if ns else None)
+                               ns=ns.name if ns else None, daemon=True)
         if wait:
             self.wait_ready()
 
@@ -481,21 +516,30 @@ def run_test(function, name):
     stop_on_signals()
     t = Test(name)
     with t:
-        try:
-            function(t)
-            if t.logs.name != name:  # the second of two sessions leaves logs of what failed only
-                t.defer(shutil.rmtree, t.logs, ignore_errors=True)
-            return PASSED
-        except Skip as why:
-            print(f"skip: {why}", flush=True)
-            return SKIPPED
-        except BaseException as error:
-            if isinstance(error, Failure):
-                print(f"FAILED: {error}")
-            else:
-                import traceback
-                traceback.print_exc(file=sys.stdout)
-            print(t.tails(), flush=True)
-            if not isinstance(error, Exception):
-                raise
-            return FAILED
+        word = _run(function, t)
+    complaints = t.complaints()
+    if complaints:
+        word = FAILED
+        print("FAILED: " + "\n".join(complaints), flush=True)
+    if word == PASSED and t.logs.name != name:  # the second of two sessions leaves logs of what failed only
+        shutil.rmtree(t.logs, ignore_errors=True)
+    return word
+
+
+def _run(function, t):
+    try:
+        function(t)
+        return PASSED
+    except Skip as why:
+        print(f"skip: {why}", flush=True)
+        return SKIPPED
+    except BaseException as error:
+        if isinstance(error, Failure):
+            print(f"FAILED: {error}")
+        else:
+            import traceback
+            traceback.print_exc(file=sys.stdout)
+        print(t.tails(), flush=True)
+        if not isinstance(error, Exception):
+            raise
+        return FAILED

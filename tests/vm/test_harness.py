@@ -2,10 +2,15 @@
 """The harness itself, without farbus: QEMU's own NVMe model stands where a farbus function will."""
 
 import os
+import pathlib
+import re
 import signal
+import subprocess
 
 from farbus_vm import Failure, check
 from guest import GuestError
+
+RUNNER = pathlib.Path(__file__).resolve().parent / "run_one.py"
 
 
 def drive(t, **options):
@@ -112,9 +117,8 @@ def test_cleanup(t):
                       "    p = t.start(['sleep', '1000'])\n"
                       "    print('READY', p.pid, t.tmp, flush=True)\n"
                       "    signal.pause()\n")
-    runner = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run_one.py")
     for number in (signal.SIGTERM, signal.SIGINT):
-        process = t.start(["/usr/bin/python3", runner, script, "test_endless"], name="session",
+        process = t.start(["/usr/bin/python3", RUNNER, script, "test_endless"], name="session",
                           env={"FARBUS_LOGS": str(t.tmp)})
         pid, tmp = process.wait_log(r"READY (\d+) (\S+)", 20).groups()
         process.signal(number)
@@ -123,3 +127,26 @@ def test_cleanup(t):
         check(not os.path.exists(tmp), "its temporary directory is still there")
         check(not any(name.startswith(f"fb-{process.pid}-") for name in os.listdir("/run/netns")),
               "its namespaces are still there")
+
+
+def test_complaints(t):
+    """A test that sees nothing wrong fails when a daemon dies, or when a sanitizer reports, wherever the output goes."""
+    fault = t.tmp / "fault.c"
+    fault.write_text("int main(void) { volatile char a[4] = {0}; volatile int i = 4; return a[i]; }\n")
+    subprocess.run(["gcc", "-fsanitize=address", "-o", t.tmp / "fault", fault], check=True)
+    script = t.tmp / "test_seen.py"
+    script.write_text("import os, signal, subprocess\n"
+                      "def test_dies(t):\n"
+                      "    os.kill(t.start(['sleep', '100'], daemon=True).pid, signal.SIGABRT)\n"
+                      "def test_deaf(t):\n"
+                      "    t.start(['bash', '-c', 'trap \"\" TERM; echo deaf; exec sleep 100'], daemon=True).wait_log('\\ndeaf')\n"
+                      "def test_killed(t):\n"
+                      "    t.start(['sleep', '100'], daemon=True).kill()\n"
+                      "def test_reported(t):\n"
+                      f"    subprocess.run(['{t.tmp}/fault'], stderr=subprocess.DEVNULL)\n")
+    for function, status, said in (("dies", 1, r"sleep \(pid \d+\) ended with -6"), ("killed", 0, "^$"),
+                                   ("deaf", 1, "did not heed SIGTERM"),
+                                   ("reported", 1, r"ERROR: AddressSanitizer: stack-buffer-overflow")):
+        done = subprocess.run(["/usr/bin/python3", RUNNER, script, f"test_{function}"], stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, "FARBUS_LOGS": str(t.tmp), "FARBUS_PATIENCE": "0.1"})
+        check(done.returncode == status and re.search(said, done.stdout), f"{function}: {done.returncode}: {done.stdout}")

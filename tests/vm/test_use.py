@@ -5,6 +5,7 @@ import scenes
 from farbus_vm import FARBUS, check
 
 TIMEOUT = 600
+PLAIN = ["test_hot_plug"]  # what users run
 
 
 def test_boot_with_drive(t):
