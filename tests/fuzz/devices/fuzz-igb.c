@@ -4,7 +4,6 @@
  * frames from the wire, resets and faults of the bus. The model must not crash, leak, hang, or hold memory once all has
  * settled and the device is reset.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,22 +11,13 @@
 #include <unistd.h>
 
 #include "devices/igb.h"
-#include "fake_device.h"
-#include "util/reader.h"
+#include "fuzz_device.h"
 
 enum { MEM = 512 << 10, MAX_STEPS = 300, RINGS = 0x1000, BUFFERS = 0x20000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int wire;
-
-static void must(bool ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "fuzz-igb: not so: %s\n", what);
-		abort();
-	}
-}
 
 static uint32_t queue_base(unsigned q, bool tx)
 {
@@ -81,6 +71,27 @@ static void descriptor(struct fb_device *dev, struct igb *n, struct fb_reader *r
 	fake_write32(dev, queue_base(q, tx) + IGB_Q_TAIL, igb_ring_next(ring, tail));
 }
 
+/* Many packets at once, up to the largest, so that memory for them runs out; also sizes that fill it without a rest. */
+static void burst(struct fb_device *dev, struct igb *n, struct fb_reader *r)
+{
+	uint8_t what = fb_rd_u8(r), d[IGB_DESC] = {0};
+	uint32_t len = what & 0x80 ? fb_rd_le16(r) : (64u << (what >> 2 & 15) % 11) - 64;
+	struct igb_ring *ring = &n->tx[what & 3].r;
+	uint32_t count = igb_ring_count(ring), tail = ring->tail;
+
+	for (unsigned i = fb_rd_u8(r) % 64; i > 0 && tail < count; i--) {
+		uint64_t at = igb_ring_addr(ring, tail);
+
+		igb_put_le32(d, BUFFERS);
+		igb_put_le32(d + 8, (len & IGB_TXD_LEN) | IGB_TXD_DEXT | IGB_TXD_DTYP_DATA | IGB_TXD_EOP | IGB_TXD_RS |
+					    (len > IGB_FRAME_MAX ? IGB_TXD_TSE : 0));
+		if (fb_in_range(at, IGB_DESC, dev->mem_size))
+			memcpy(dev->mem + at, d, IGB_DESC);
+		tail = igb_ring_next(ring, tail);
+	}
+	fake_write32(dev, queue_base(what, true) + IGB_Q_TAIL, tail);
+}
+
 static void arrive(struct fb_reader *r)
 {
 	uint8_t frame[20000];
@@ -99,22 +110,19 @@ static void arrive(struct fb_reader *r)
 		send(wire, frame, len, MSG_DONTWAIT);
 }
 
-static void memory(struct fb_device *dev, struct fb_reader *r)
+static void take_frames(unsigned most)
 {
-	uint64_t at = (uint64_t)fb_rd_le16(r) << 3;
-	size_t len = fb_rd_u8(r);
-	const uint8_t *bytes;
+	uint8_t sent[70000];
 
-	if (len > r->left)
-		len = r->left;
-	bytes = fb_rd_bytes(r, len);
-	if (bytes && fb_in_range(at, len, dev->mem_size))
-		memcpy(dev->mem + at, bytes, len);
+	while (most-- && recv(wire, sent, sizeof(sent), MSG_DONTWAIT) > 0)
+		;
 }
 
 static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 {
-	switch (fb_rd_u8(r) % 16) {
+	unsigned op = fb_rd_u8(r) % 18;
+
+	switch (op) {
 	case 0: {
 		uint64_t offset = fb_rd_le16(r) & 0xfffc;
 
@@ -123,9 +131,6 @@ static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 	}
 	case 1:
 		fake_read32(dev, fb_rd_le16(r) & 0xfffc);
-		break;
-	case 2:
-		memory(dev, r);
 		break;
 	case 3:
 	case 4:
@@ -139,37 +144,24 @@ static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 	case 8:
 		descriptor(dev, n, r, false);
 		break;
-	case 9:
-		for (unsigned i = fb_rd_u8(r) % 8; i > 0; i--)
-			fake_round(dev);
-		break;
 	case 10:
 		arrive(r);
 		break;
-	case 11:
-		fake_reset(dev, (enum fb_reset)(fb_rd_u8(r) % 3));
+	case FUZZ_MEMORY:
+	case FUZZ_ROUNDS:
+	case FUZZ_RESET:
+	case FUZZ_TIME:
+	case FUZZ_FAULTS:
+	case FUZZ_MASTER:
+		fuzz_step(dev, r, (enum fuzz_step)op);
 		break;
-	case 12:
-		fake_advance(dev, (uint64_t)fb_rd_u8(r) << 24);
+	case 16: /* a host that does not get to it for a while, and so does the other end of the wire */
+		dev->hold = fb_rd_u8(r) & 1;
+		take_frames(fb_rd_u8(r));
 		break;
-	case 13: {
-		static const int errors[] = {0, 0, 0, -EIO, -ETIMEDOUT, -EFAULT};
-		uint8_t v = fb_rd_u8(r);
-
-		dev->fail_reads = errors[v % 6];
-		dev->shuffle = v;
-		dev->irq_mode = (enum fb_irq_mode)(v >> 6);
+	case 17:
+		burst(dev, n, r);
 		break;
-	}
-	case 14: {
-		uint8_t v = fb_rd_u8(r);
-
-		dev->bme = v % 4 != 0;
-		dev->refuse_dma = v >> 4;
-		if (!dev->bme)
-			fake_cancel_dma(dev, -ECANCELED);
-		break;
-	}
 	case 15: { /* PHY: loopback, power, reset */
 		uint8_t v = fb_rd_u8(r);
 
@@ -179,18 +171,11 @@ static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 	}
 }
 
-/* Rounds until nothing happens. What waits for time (retries, moderation) is given it. */
-static void settle(struct fb_device *dev)
+/* What waits for time (retries, moderation) is given it, and room on the wire. */
+static void pass_time(struct fb_device *dev)
 {
-	uint8_t sent[70000];
-
-	for (unsigned i = 0, quiet = 0; quiet < 3; i++) {
-		must(i < 1000000, "it comes to rest");
-		quiet = fake_round(dev) ? 0 : quiet + 1;
-		fake_advance(dev, 10000000);
-		while (recv(wire, sent, sizeof(sent), MSG_DONTWAIT) > 0)
-			;
-	}
+	fake_advance(dev, 10000000);
+	take_frames(UINT32_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -201,32 +186,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct igb *n;
 	int pair[2];
 
-	alarm(60); /* a hang is a finding */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair))
 		abort();
 	wire = pair[1];
 	snprintf(options, sizeof(options), "fd=%d,vnet=%s", pair[0], fb_rd_u8(&r) & 1 ? "on" : "off");
-	if (fake_new(&dev, &igb_model, options, MEM)) {
-		fprintf(stderr, "fuzz-igb: %s\n", dev->errors);
-		abort();
-	}
+	dev = fuzz_device_new(&igb_model, options, MEM);
 	close(pair[0]);
 	n = dev->state;
 	for (unsigned i = 0; i < MAX_STEPS && r.left; i++)
 		step(dev, n, &r);
-	must(dev->max_write <= IGB_FRAME_MAX, "no DMA write is longer than a frame");
-	dev->bme = true;
-	dev->fail_reads = 0;
-	dev->refuse_dma = 0;
-	settle(dev);
-	must(n->dma == 0, "nothing is under way");
+	fuzz_must(dev->max_write <= IGB_FRAME_MAX, "no DMA write is longer than a frame");
+	fuzz_settle(dev, pass_time);
+	fuzz_must(n->dma == 0, "nothing is under way");
 	fake_reset(dev, FB_RESET_FLR);
-	settle(dev);
-	must(n->rx_arena.used == 0 && n->tx_arena.used == 0, "all buffers are free");
+	fuzz_settle(dev, pass_time);
+	fuzz_must(n->rx_arena.used == 0 && n->tx_arena.used == 0, "all buffers are free");
 	for (unsigned q = 0; q < IGB_QUEUES; q++)
-		must(n->tx[q].count == 0 && n->rx[q].cache_count == 0, "queues are empty");
-	fake_free(dev);
+		fuzz_must(n->tx[q].count == 0 && n->rx[q].cache_count == 0, "queues are empty");
+	fuzz_device_free(dev);
 	close(wire);
-	alarm(0);
 	return 0;
 }

@@ -5,32 +5,16 @@
  * model must not crash, leak, hang, write more at once than its MDTS, or hold
  * anything back once all has settled and the controller is disabled.
  */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "devices/nvme.h"
-#include "fake_device.h"
-#include "util/reader.h"
+#include "fuzz_device.h"
 
 enum { MEM = 256 << 10, IMAGE = 256 << 10, MDTS = 16 << 10, MAX_STEPS = 400, MAX_WRITE = (NVME_MQES + 1) * 16 };
 _Static_assert(MDTS <= MAX_WRITE, "the larger of the two bounds");
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static int image = -1;
-
-/* Something must be true: else the fuzzer has found it. */
-static void must(bool ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "fuzz-nvme: not so: %s\n", what);
-		abort();
-	}
-}
 
 static void enable(struct fb_device *dev, struct fb_reader *r)
 {
@@ -81,19 +65,6 @@ static void command(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 	fake_write32(dev, NVME_REG_DBS + 8 * qid, (sq->tail + 1) % sq->size);
 }
 
-static void memory(struct fb_device *dev, struct fb_reader *r)
-{
-	uint64_t at = (uint64_t)fb_rd_le16(r) << 3;
-	size_t len = fb_rd_u8(r);
-	const uint8_t *bytes;
-
-	if (len > r->left)
-		len = r->left;
-	bytes = fb_rd_bytes(r, len);
-	if (bytes && fb_in_range(at, len, dev->mem_size))
-		memcpy(dev->mem + at, bytes, len);
-}
-
 static void consume(struct fb_device *dev, struct nvme *n)
 {
 	for (unsigned i = 0; i < 5; i++) {
@@ -104,7 +75,10 @@ static void consume(struct fb_device *dev, struct nvme *n)
 
 static void step(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 {
-	switch (fb_rd_u8(r) % 16) {
+	unsigned op = fb_rd_u8(r) % 16;
+	char path[32];
+
+	switch (op) {
 	case 0: {
 		uint64_t offset = fb_rd_le16(r) & 0x3ffc;
 
@@ -113,9 +87,6 @@ static void step(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 	}
 	case 1:
 		fake_read32(dev, fb_rd_le16(r) & 0x3ffc);
-		break;
-	case 2:
-		memory(dev, r);
 		break;
 	case 3:
 		enable(dev, r);
@@ -130,95 +101,58 @@ static void step(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 	case 8:
 		command(dev, n, r);
 		break;
-	case 9:
-		for (unsigned i = fb_rd_u8(r) % 8; i > 0; i--)
-			fake_round(dev);
-		break;
 	case 10:
 		consume(dev, n);
 		break;
-	case 11:
-		fake_reset(dev, (enum fb_reset)(fb_rd_u8(r) % 3));
+	case FUZZ_MEMORY:
+	case FUZZ_ROUNDS:
+	case FUZZ_RESET:
+	case FUZZ_TIME:
+	case FUZZ_FAULTS:
+	case FUZZ_MASTER:
+		fuzz_step(dev, r, (enum fuzz_step)op);
 		break;
-	case 12:
-		fake_advance(dev, (uint64_t)fb_rd_u8(r) << 24);
-		break;
-	case 13: {
-		static const int errors[] = {0, 0, 0, -EIO, -ETIMEDOUT, -EFAULT};
-		uint8_t v = fb_rd_u8(r);
-
-		dev->fail_reads = errors[v % 6];
-		dev->shuffle = v;
-		dev->irq_mode = (enum fb_irq_mode)(v >> 6);
-		break;
-	}
-	case 14: {
-		uint8_t v = fb_rd_u8(r);
-
-		dev->bme = v % 4 != 0;
-		dev->refuse_dma = v >> 4;
-		if (!dev->bme)
-			fake_cancel_dma(dev, -ECANCELED);
-		break;
-	}
 	case 15: {
 		uint64_t bytes = (uint64_t)fb_rd_u8(r) << 11;
 
-		if (ftruncate(image, (off_t)(bytes ? bytes : IMAGE)) < 0)
-			abort();
+		fuzz_image(bytes ? bytes : IMAGE, path);
 		break;
 	}
 	}
 }
 
-/* Bounded: nothing takes this long on a file in memory. */
-static void settle(struct fb_device *dev, struct nvme *n)
+static bool busy(struct fb_device *dev)
 {
-	unsigned quiet = 0;
-
-	for (unsigned i = 0; quiet < 3; i++) {
-		must(i < 10000000, "it comes to rest");
-		quiet = fake_round(dev) || n->aio.inflight || dev->outstanding ? 0 : quiet + 1;
-	}
+	return ((struct nvme *)dev->state)->aio.inflight;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fb_reader r = fb_reader(data, size);
 	struct fb_device *dev;
-	char options[96];
+	char options[96], path[32];
 	struct nvme *n;
 
-	if (image < 0)
-		image = memfd_create("image", MFD_CLOEXEC);
-	if (image < 0 || ftruncate(image, IMAGE) < 0)
-		abort();
-	alarm(60); /* a hang is a finding */
-	snprintf(options, sizeof(options), "file=/proc/self/fd/%d,mdts=16K,buffers=1M,queues=8,serial=fuzz", image);
-	if (fake_new(&dev, &nvme_model, options, MEM)) {
-		fprintf(stderr, "fuzz-nvme: %s\n", dev->errors);
-		abort();
-	}
+	fuzz_image(IMAGE, path);
+	snprintf(options, sizeof(options), "file=%s,mdts=16K,buffers=1M,queues=8,serial=fuzz", path);
+	dev = fuzz_device_new(&nvme_model, options, MEM);
+	dev->busy = busy;
 	n = dev->state;
 	for (unsigned i = 0; i < MAX_STEPS && r.left; i++)
 		step(dev, n, &r);
-	must(dev->max_write <= MAX_WRITE, "no DMA write is longer than MDTS and than a completion queue");
+	fuzz_must(dev->max_write <= MAX_WRITE, "no DMA write is longer than MDTS and than a completion queue");
 	/* Let it settle, take the controller away: all must be back. */
-	dev->bme = true;
 	dev->shadow_able = true;
-	dev->fail_reads = 0;
-	dev->refuse_dma = 0;
-	settle(dev, n);
+	fuzz_settle(dev, NULL);
 	fake_write32(dev, NVME_REG_CC, 0);
-	settle(dev, n);
-	must(!(fake_read32(dev, NVME_REG_CSTS) & NVME_CSTS_RDY), "CSTS.RDY falls");
-	must(n->n_async == 0 && n->n_busy == 0 && n->reserved == 0, "nothing is in flight");
-	must(n->n_free == NVME_CMDS, "all commands are free");
-	must(n->arena.used == 0, "all buffers are free");
-	must(n->n_aers == 0 && !n->format, "no command is parked");
+	fuzz_settle(dev, NULL);
+	fuzz_must(!(fake_read32(dev, NVME_REG_CSTS) & NVME_CSTS_RDY), "CSTS.RDY falls");
+	fuzz_must(n->n_async == 0 && n->n_busy == 0 && n->reserved == 0, "nothing is in flight");
+	fuzz_must(n->n_free == NVME_CMDS, "all commands are free");
+	fuzz_must(n->arena.used == 0, "all buffers are free");
+	fuzz_must(n->n_aers == 0 && !n->format, "no command is parked");
 	for (unsigned i = 0; i < n->n_ns; i++)
-		must(n->ns[i].inflight == 0 && !n->ns[i].formatting, "namespaces are idle");
-	fake_free(dev);
-	alarm(0);
+		fuzz_must(n->ns[i].inflight == 0 && !n->ns[i].formatting, "namespaces are idle");
+	fuzz_device_free(dev);
 	return 0;
 }

@@ -5,31 +5,15 @@
  * that shrinks or goes. The model must not crash, leak, hang, move more at once
  * than a part, or hold anything back once all has settled.
  */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "devices/sil3132.h"
-#include "fake_device.h"
-#include "util/reader.h"
+#include "fuzz_device.h"
 
 enum { MEM = 256 << 10, IMAGE = 256 << 10, MAX_STEPS = 400, BLOCKS = 0x1000, TABLES = 0x8000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static int image = -1;
-
-/* Something must be true: else the fuzzer has found it. */
-static void must(bool ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "fuzz-sil3132: not so: %s\n", what);
-		abort();
-	}
-}
 
 static void reg(struct fb_device *dev, unsigned port, uint32_t offset, uint32_t value)
 {
@@ -101,28 +85,15 @@ static void command(struct fb_device *dev, struct fb_reader *r)
 	reg(dev, port, SIL_PORT_ACTIVATE + 8u * slot + 4, 0);
 }
 
-static void memory(struct fb_device *dev, struct fb_reader *r)
-{
-	uint64_t at = (uint64_t)fb_rd_le16(r) << 2;
-	size_t len = fb_rd_u8(r);
-	const uint8_t *bytes;
-
-	if (len > r->left)
-		len = r->left;
-	bytes = fb_rd_bytes(r, len);
-	if (bytes && fb_in_range(at, len, dev->mem_size))
-		memcpy(dev->mem + at, bytes, len);
-}
-
 static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 {
-	switch (fb_rd_u8(r) % 16) {
+	unsigned op = fb_rd_u8(r) % 16;
+	char path[32];
+
+	switch (op) {
 	case 0:
 	case 1:
 		any_register(dev, r);
-		break;
-	case 2:
-		memory(dev, r);
 		break;
 	case 3:
 		up(dev);
@@ -141,10 +112,6 @@ static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 		dev->model->read(dev, 0, offset & 0x7c, 4);
 		break;
 	}
-	case 9:
-		for (unsigned i = fb_rd_u8(r) % 8; i > 0; i--)
-			fake_round(dev);
-		break;
 	case 10: {
 		uint8_t offset = fb_rd_u8(r);
 
@@ -156,30 +123,14 @@ static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 		}
 		break;
 	}
-	case 11:
-		fake_reset(dev, (enum fb_reset)(fb_rd_u8(r) % 3));
+	case FUZZ_MEMORY:
+	case FUZZ_ROUNDS:
+	case FUZZ_RESET:
+	case FUZZ_TIME:
+	case FUZZ_FAULTS:
+	case FUZZ_MASTER:
+		fuzz_step(dev, r, (enum fuzz_step)op);
 		break;
-	case 12:
-		fake_advance(dev, (uint64_t)fb_rd_u8(r) << 20);
-		break;
-	case 13: {
-		static const int errors[] = {0, 0, 0, -EIO, -ETIMEDOUT, -EFAULT};
-		uint8_t v = fb_rd_u8(r);
-
-		dev->fail_reads = errors[v % 6];
-		dev->shuffle = v;
-		dev->irq_mode = (enum fb_irq_mode)((v >> 6) % 3);
-		break;
-	}
-	case 14: {
-		uint8_t v = fb_rd_u8(r);
-
-		dev->bme = v % 4 != 0;
-		dev->refuse_dma = v >> 4;
-		if (!dev->bme)
-			fake_cancel_dma(dev, -ECANCELED);
-		break;
-	}
 	case 15: {
 		uint8_t v = fb_rd_u8(r);
 		struct sil_port *port = &s->port[v & 1];
@@ -188,67 +139,51 @@ static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 			sil_port_unplug(port);
 		else if (v < 32)
 			sil_check_file(port, true);
-		else if (ftruncate(image, (off_t)((v & 0xfe) ? (v & 0xfe) << 10 : IMAGE)) < 0)
-			abort();
+		else
+			fuzz_image((v & 0xfe) ? (v & 0xfeu) << 10 : IMAGE, path);
 		break;
 	}
 	}
 }
 
-/* Bounded: nothing takes this long on a file in memory. */
-static void settle(struct fb_device *dev, struct sil *s)
+static bool busy(struct fb_device *dev)
 {
-	unsigned quiet = 0;
-
-	for (unsigned i = 0; quiet < 3; i++) {
-		must(i < 10000000, "it comes to rest");
-		quiet = fake_round(dev) || s->host.aio.inflight || dev->outstanding ? 0 : quiet + 1;
-	}
+	return ((struct sil *)dev->state)->host.aio.inflight;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fb_reader r = fb_reader(data, size);
 	struct fb_device *dev;
-	char options[128];
+	char options[128], path[32];
 	struct sil *s;
 
-	if (image < 0)
-		image = memfd_create("image", MFD_CLOEXEC);
-	if (image < 0 || ftruncate(image, IMAGE) < 0)
-		abort();
-	alarm(60); /* a hang is a finding */
-	snprintf(options, sizeof(options), "port0=/proc/self/fd/%d,buffers=1M,serial0=fuzz,hotplug=off", image);
-	if (fake_new(&dev, &sil3132_model, options, MEM)) {
-		fprintf(stderr, "fuzz-sil3132: %s\n", dev->errors);
-		abort();
-	}
+	fuzz_image(IMAGE, path);
+	snprintf(options, sizeof(options), "port0=%s,buffers=1M,serial0=fuzz,hotplug=off", path);
+	dev = fuzz_device_new(&sil3132_model, options, MEM);
+	dev->busy = busy;
 	s = dev->state;
 	s->opt.port[1] = "/nonexistent";
 	for (unsigned i = 0; i < MAX_STEPS && r.left; i++)
 		step(dev, s, &r);
-	must(dev->max_write <= ATA_PART, "no DMA write is longer than a part");
+	fuzz_must(dev->max_write <= ATA_PART, "no DMA write is longer than a part");
 	/* Let it settle, initialize the ports: all must be back. */
-	dev->bme = true;
-	dev->fail_reads = 0;
-	dev->refuse_dma = 0;
-	settle(dev, s);
+	fuzz_settle(dev, NULL);
 	for (unsigned i = 0; i < SIL_PORTS; i++) {
 		reg(dev, i, SIL_PORT_CONTROL_CLEAR, SIL_CTRL_PORT_RESET);
 		reg(dev, i, SIL_PORT_CONTROL_SET, SIL_CTRL_INIT);
 	}
-	settle(dev, s);
+	fuzz_settle(dev, NULL);
 	for (unsigned i = 0; i < SIL_PORTS; i++) {
 		struct sil_port *port = &s->port[i];
 
-		must(port->ready && !port->leaving, "the port is ready");
-		must(port->active == 0 && port->running == 0 && !sil_port_busy(port), "nothing is in flight");
-		must(!port->exclusive && TAILQ_EMPTY(&port->queue) && TAILQ_EMPTY(&port->waiting), "nothing waits");
+		fuzz_must(port->ready && !port->leaving, "the port is ready");
+		fuzz_must(port->active == 0 && port->running == 0 && !sil_port_busy(port), "nothing is in flight");
+		fuzz_must(!port->exclusive && TAILQ_EMPTY(&port->queue) && TAILQ_EMPTY(&port->waiting), "nothing waits");
 		for (unsigned j = 0; j < SIL_SLOTS; j++)
-			must(port->slot[j].state == SIL_SLOT_IDLE, "slots are idle");
+			fuzz_must(port->slot[j].state == SIL_SLOT_IDLE, "slots are idle");
 	}
-	must(TAILQ_EMPTY(&s->host.waiting) && s->host.arena.used == 0, "all buffers are free");
-	fake_free(dev);
-	alarm(0);
+	fuzz_must(TAILQ_EMPTY(&s->host.waiting) && s->host.arena.used == 0, "all buffers are free");
+	fuzz_device_free(dev);
 	return 0;
 }

@@ -21,7 +21,7 @@ def cmd(opcode, features=0, lba=0, count=1, slot=0, flags=0, sge=((0x88, 0x1000)
 
 
 def mem(addr, data):
-    return bytes([2]) + struct.pack('<HB', addr >> 2, len(data)) + data
+    return bytes([2]) + struct.pack('<HB', addr >> 3, len(data)) + data
 
 
 def port(which, value):

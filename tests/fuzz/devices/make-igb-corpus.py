@@ -43,6 +43,14 @@ def arrive(length, data=b''):
     return bytes([10]) + struct.pack('<HB', length, len(data)) + data
 
 
+def burst(q, length, n):
+    return bytes([17, 0x80 | q]) + struct.pack('<HB', length, n)
+
+
+def slow(hold, taken):
+    return bytes([16, hold, taken])
+
+
 def ip_frame(proto, length):
     ip = struct.pack('>BBHHHBBH4s4s', 0x45, 0, length - 14, 7, 0, 64, proto, 0, b'\x0a\0\0\1', b'\x0a\0\0\2')
     l4 = struct.pack('>HHIIBBHHH', 1000, 2000, 1, 1, 0x50, 0x18, 100, 0, 0) if proto == 6 else \
@@ -88,6 +96,11 @@ SCRIPTS = {
     'phy': reg(0x20, 0x08200000) + reg(0x20, 0x043f11b1) + reg(0x20, 0x08310000) + bytes([15, 0x80, 1, 0x20, 0]),
     'time': reg(0xb608, 0x01800000) + reg(0xb614, 0x10) + reg(0xb620, 0x1a) + bytes([1, 0x00, 0xb6]) + setup(4) +
             tx(0, 0, 100 | DEXT | DATA | EOP | 1 << 19),
+    'memory-full': setup(0xc4) + setup(0xc5) + burst(0, 16320, 63) + burst(1, 16320, 63) + rounds() + slow(0, 20) + rounds(),
+    'memory-full-odd': setup(0xc4) + setup(0xc5) + burst(0, 9000, 63) + burst(1, 15000, 63) + rounds() + slow(1, 9) +
+                       rounds() + slow(0, 99) + rounds() + burst(0, 700, 63) + rounds(),
+    'memory-full-looped': bytes([15, 0x41]) + setup(0xd0) + setup(0xc4) + give(0, 7) + burst(0, 9000, 63) + rounds() +
+                          slow(1, 0) + rounds() + slow(0, 0) + give(0, 7) + rounds(),
     'ring-nonsense': setup(0) + reg(0xc008, 0) + reg(0xc018, 5) + reg(0xe008, 0xfffff) + reg(0xe018, 0xffff) + rounds(),
 }
 

@@ -442,6 +442,7 @@ int fb_device_fd_add(struct fb_device *dev, struct fb_device_fd *watch, int fd, 
 	if (dev->n_fds == 4)
 		abort();
 	dev->fds[dev->n_fds].watch = watch;
+	dev->fds[dev->n_fds].events = (short)epoll_events; /* EPOLLIN and EPOLLOUT have poll's values */
 	dev->fds[dev->n_fds++].fd = fd;
 	return 0;
 }
@@ -480,11 +481,11 @@ void fb_device_poller_del(struct fb_device *dev, struct fb_device_poller *poller
 	}
 }
 
-static bool ready(int fd)
+static uint32_t ready(int fd, short events)
 {
-	struct pollfd p = {fd, POLLIN, 0};
+	struct pollfd p = {fd, events, 0};
 
-	return poll(&p, 1, 0) > 0;
+	return poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0;
 }
 
 bool fake_round(struct fb_device *dev)
@@ -503,8 +504,10 @@ bool fake_round(struct fb_device *dev)
 		did = true;
 	}
 	for (unsigned i = 0; i < dev->n_fds; i++) {
-		if (ready(dev->fds[i].fd)) {
-			dev->fds[i].watch->ready(dev, dev->fds[i].watch, POLLIN);
+		uint32_t events = ready(dev->fds[i].fd, dev->fds[i].events);
+
+		if (events) {
+			dev->fds[i].watch->ready(dev, dev->fds[i].watch, events);
 			did = true;
 		}
 	}
@@ -534,7 +537,7 @@ static void nap(struct fb_device *dev, int ms)
 	struct pollfd p[4];
 
 	for (unsigned i = 0; i < dev->n_fds; i++)
-		p[i] = (struct pollfd){dev->fds[i].fd, POLLIN, 0};
+		p[i] = (struct pollfd){dev->fds[i].fd, dev->fds[i].events, 0};
 	poll(p, dev->n_fds, ms);
 }
 

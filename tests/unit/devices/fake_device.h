@@ -57,7 +57,7 @@ struct fb_device {
 	unsigned n_pollers;
 	struct fb_device_timer *timers[16];
 	unsigned n_timers;
-	struct { struct fb_device_fd *watch; int fd; } fds[4];
+	struct { struct fb_device_fd *watch; int fd; short events; } fds[4];
 	unsigned n_fds;
 };
 
