@@ -128,6 +128,8 @@ void fb_shadow_message(struct fb_device *dev, const struct pcie_tlp *tlp)
 		return;
 	dev->stats.shadow_indexes++;
 	outdated(dev, slot);
+	/* But its older index may have come to the event index behind the root's newer one: once more, then. */
+	dev->rings.shadow[slot].again = dev->rings.shadow[slot].looking;
 	tell_model(dev, slot, index);
 }
 

@@ -172,9 +172,15 @@ static void test_outdated(void **state)
 	scripted_root_run(r);
 	message(r, FB_RING_INDEX, SLOT, 8, 2);
 	WROTE(r, 8);
+	/* The look's event index came behind the root's, so the host has submitted another without ringing. */
+	assert_int_equal(fb_get_le32(word(r, EVENT)), 0);
 	scripted_root_answer_now(r, ANSWER_IN_ORDER);
+	fb_put_le32(word(r, SHADOW), 9);
+	r->answer = ANSWER_IN_ORDER;
 	scripted_root_run(r);
-	NOTHING(r);
+	WROTE(r, 9);
+	assert_int_equal(fb_get_le32(word(r, EVENT)), 9);
+	r->answer = ANSWER_NEVER;
 	/* The same with a ring that takes the place of the one that was looked at. */
 	scripted_root_write(r, 0, REG, 4, 4);
 	scripted_root_run(r);
