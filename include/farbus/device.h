@@ -392,6 +392,31 @@ void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_de
  */
 bool fb_device_ring_shadow_able(const struct fb_device *dev);
 
+/*
+ * The same for 64-bit registers to which the host writes the address of a request
+ * block: all 64 bits at once, or the lower half and then the upper one, which
+ * starts the request. The root may send block_size bytes from that address. Data goes
+ * along with a block whose byte match_at is `match`: that of a list whose first
+ * element has a 64-bit address at pointer_at and (the 32-bit number at count_at)
+ * << count_shift bytes, whose next elements follow list_stride bytes apart in the
+ * block, and whose last element has something else than 0 in its byte at end_at
+ * (all offsets are of the first element, from the block's begin). It is all sent, or
+ * none: lists that do not end in the block, or of more than data_max bytes, are not.
+ */
+struct fb_device_pointers {
+	uint8_t bar;
+	uint32_t reg;         /* the first one's offset in the BAR */
+	uint16_t reg_stride;  /* bytes from one to the next, at least 8 */
+	uint8_t registers;    /* 1..64 */
+	uint16_t block_size;  /* bytes, a multiple of 4, up to 256 */
+	uint8_t match_at, match, pointer_at, count_at, count_shift;
+	uint8_t list_stride;  /* 0: one element */
+	uint8_t end_at;
+	uint16_t data_max;    /* bytes, up to 32768; 0: no data */
+};
+/* As fb_device_ring_set(), with which it shares the slots. */
+void fb_device_pointers_set(struct fb_device *dev, unsigned slot, const struct fb_device_pointers *pointers);
+
 /* ---- Interrupts ----------------------------------------------------------- */
 
 /*

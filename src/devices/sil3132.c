@@ -73,6 +73,8 @@ static void run(struct fb_device *dev, struct fb_device_batch *batch)
 	s->running = true;
 	do {
 		s->again = false;
+		for (unsigned i = 0; i < SIL_PORTS; i++)
+			sil_start_queued(&s->port[i]);
 		if (ata_host_run(&s->host))
 			fb_device_timer_set(dev, &s->retry_timer, fb_device_now(dev) + RETRY_NS);
 	} while (s->again && ++rounds < RUN_ROUNDS);
@@ -326,6 +328,8 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 	struct sil *s = fb_device_state(dev);
 
 	host_reset(s);
+	for (unsigned i = 0; i < SIL_PORTS; i++)
+		s->port[i].told = false;
 	s->global_offset = s->port_offset = 0;
 	if (kind == FB_RESET_SESSION) {
 		for (unsigned i = 0; i < SIL_PORTS; i++)

@@ -18,6 +18,7 @@ enum {
 	SIL_LRAM = 0x1000,    /* and of all: slots, then the port multiplier's status */
 	SIL_PRB = 64,         /* port request block with two scatter/gather entries */
 	SIL_PRB_READ = 256,   /* fetched at once: entries follow the block in memory */
+	SIL_DATA_AHEAD = 32 << 10, /* of a write, comes with the activation: as much as one send carries */
 	SIL_SGT = 64,         /* table of four entries */
 	SIL_SGES_MAX = 8192,  /* entries a command may have, links included */
 	SIL_FETCH = 4096,
@@ -165,6 +166,7 @@ struct sil_port {
 	uint32_t active, queued_active; /* bit a slot; and of those, the NCQ commands */
 	bool online;         /* the link is up */
 	bool stopped;        /* at an error: until port initialize or a reset */
+	bool told;           /* the root knows the activation registers */
 	uint64_t activate[SIL_SLOTS];
 	uint8_t misc[SIL_PORT_MISC_END - SIL_PORT_MISC];
 	uint8_t lram[SIL_LRAM];

@@ -439,7 +439,7 @@ void sil_activate(struct sil_port *port, unsigned number, uint64_t addr, bool fr
 	slot->state = SIL_SLOT_QUEUED;
 	port->active |= 1u << number;
 	TAILQ_INSERT_TAIL(&port->queue, slot, link);
-	sil_start_queued(port);
+	sil_kick(port->s); /* at the end of the round, when what the root sent along has come, too */
 }
 
 /* ---- Data ----------------------------------------------------------------------------------- */

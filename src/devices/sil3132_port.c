@@ -175,6 +175,31 @@ void sil_port_unplug(struct sil_port *port)
 	sil_port_settle(port);
 }
 
+/* ---- Prefetch: request blocks, and the data of small writes, come with the activation -------------- */
+
+static void tell_root(struct sil_port *port)
+{
+	bool there = !(port->control & (SIL_CTRL_PORT_RESET | SIL_CTRL_ACTIVATE_32));
+	const struct fb_device_pointers pointers = {
+		.bar = 2,
+		.reg = port->number * SIL_PORT_SIZE + SIL_PORT_ACTIVATE,
+		.reg_stride = 8,
+		.registers = SIL_SLOTS,
+		.block_size = SIL_PRB_READ,
+		.match_at = 8 + 2, /* of the FIS: the command */
+		.match = ATA_WRITE_FPDMA_QUEUED,
+		.pointer_at = 32,
+		.count_at = 32 + 8,
+		.list_stride = 16,
+		.end_at = 32 + 15, /* the flags' top byte: TRM, LNK, DRD */
+		.data_max = SIL_DATA_AHEAD,
+	};
+
+	if (there != port->told)
+		fb_device_pointers_set(port->s->dev, port->number, there ? &pointers : NULL);
+	port->told = there;
+}
+
 /* ---- Registers -------------------------------------------------------------------------------- */
 
 static uint32_t control_status(const struct sil_port *port)
@@ -300,9 +325,11 @@ void sil_port_write(struct sil_port *port, uint32_t offset, uint32_t value, unsi
 	switch (offset) {
 	case SIL_PORT_CONTROL_SET:
 		control_set(port, value);
+		tell_root(port);
 		break;
 	case SIL_PORT_CONTROL_CLEAR:
 		control_clear(port, value);
+		tell_root(port);
 		break;
 	case SIL_PORT_IRQ_STATUS:
 		port->irq &= ~((value | value >> 16) & SIL_IRQ_ALL);

@@ -420,6 +420,7 @@ bool fb_thread_irq_target(const struct fb_device *dev, unsigned vector, uint64_t
 uint32_t fb_thread_config_read(struct fb_device *dev, unsigned offset);
 int fb_thread_update_capability(struct fb_device *dev, unsigned at, const void *body, unsigned len);
 void fb_thread_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring);
+void fb_thread_pointers_set(struct fb_device *dev, unsigned slot, const struct fb_device_pointers *pointers);
 void fb_thread_set_present(struct fb_device *dev, bool present, const char *why);
 int fb_thread_config_write(struct fb_device *dev, unsigned offset, uint32_t value, unsigned byte_enables);
 int fb_thread_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline); /* FB_NEVER: off */
@@ -473,7 +474,7 @@ void fb_read_timeout(struct fb_timer *timer);
 int fb_ring_send(struct fb_device *dev, unsigned slot); /* 0, or -errno of the port */
 void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp);
 /* True: the bytes came ahead of the read, and are in buf. */
-bool fb_ring_take(struct fb_device *dev, uint64_t address, uint8_t *buf, uint32_t len);
+bool fb_ring_take(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, uint8_t *buf);
 void fb_ring_drop(struct fb_device *dev);   /* what came ahead */
 void fb_ring_forget(struct fb_device *dev); /* that, and the rings */
 

@@ -176,7 +176,7 @@ static int start(struct fb_device *dev, enum fb_req_kind kind, const struct fb_d
 	req->dma.in_flight = 0;
 	if (kind == REQ_READ) {
 		dev->stats.dma_reads++;
-		if (dev->rings.n && req->n_segs == 1 && fb_ring_take(dev, req->segs->addr, buf, req->segs->len))
+		if (dev->rings.n && fb_ring_take(dev, req->segs, req->n_segs, buf))
 			fb_req_finish(dev, req, 0);
 		else
 			fb_read_start(dev, req);

@@ -22,29 +22,20 @@
 
 _Static_assert((int)FB_DEVICE_RINGS == (int)FB_RING_SLOTS, "as many slots in the API as on the wire");
 
-void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring)
+/* `rule` NULL: none any more. */
+static void set_rule(struct fb_device *dev, unsigned slot, const struct fb_ring_rule *rule)
 {
 	struct fb_rings *rings = &dev->rings;
 	struct fb_req *req;
 
-	if (fb_on_thread(dev)) {
-		fb_thread_ring_set(dev, slot, ring);
-		return;
-	}
-	if (slot >= FB_RING_SLOTS || !dev->port || !dev->options.prefetch || (!ring && !rings->rule[slot].entries))
+	if (slot >= FB_RING_SLOTS || !dev->port || !dev->options.prefetch || (!rule && !rings->rule[slot].entries))
 		return;
 	if (!rings->bytes)
 		rings->bytes = malloc(FB_AHEAD_BYTES);
 	if (!rings->bytes)
 		return;
-	rings->rule[slot] = (struct fb_ring_rule){.slot = (uint8_t)slot};
-	if (ring)
-		rings->rule[slot] = (struct fb_ring_rule){
-			.slot = (uint8_t)slot, .bar = ring->bar, .reg = ring->reg, .base = ring->base,
-			.entry_size = ring->entry_size, .entries = ring->entries, .match_at = ring->match_at,
-			.match = ring->match, .pointer_at = ring->pointer_at, .count_at = ring->count_at,
-			.count_shift = ring->count_shift, .data_max = ring->data_max,
-			.shadow = dev->thread ? 0 : ring->shadow, .event = dev->thread ? 0 : ring->event};
+	rings->rule[slot] = rule ? *rule : (struct fb_ring_rule){0};
+	rings->rule[slot].slot = (uint8_t)slot;
 	fb_shadow_set(dev, slot);
 	if (rings->queued >> slot & 1) /* what is sent is looked up when it leaves */
 		return;
@@ -54,6 +45,43 @@ void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_de
 	req->ring.slot = slot;
 	rings->queued |= UINT64_C(1) << slot;
 	fb_post(dev, req);
+}
+
+void fb_device_ring_set(struct fb_device *dev, unsigned slot, const struct fb_device_ring *ring)
+{
+	struct fb_ring_rule rule;
+
+	if (fb_on_thread(dev)) {
+		fb_thread_ring_set(dev, slot, ring);
+		return;
+	}
+	if (ring)
+		rule = (struct fb_ring_rule){
+			.bar = ring->bar, .reg = ring->reg, .base = ring->base, .entry_size = ring->entry_size,
+			.entries = ring->entries, .match_at = ring->match_at, .match = ring->match,
+			.pointer_at = ring->pointer_at, .count_at = ring->count_at,
+			.count_shift = ring->count_shift, .data_max = ring->data_max,
+			.shadow = dev->thread ? 0 : ring->shadow, .event = dev->thread ? 0 : ring->event};
+	set_rule(dev, slot, ring ? &rule : NULL);
+}
+
+void fb_device_pointers_set(struct fb_device *dev, unsigned slot, const struct fb_device_pointers *pointers)
+{
+	struct fb_ring_rule rule;
+
+	if (fb_on_thread(dev)) {
+		fb_thread_pointers_set(dev, slot, pointers);
+		return;
+	}
+	if (pointers)
+		rule = (struct fb_ring_rule){
+			.pointers = true, .bar = pointers->bar, .reg = pointers->reg, .reg_stride = pointers->reg_stride,
+			.entries = pointers->registers, .entry_size = pointers->block_size,
+			.match_at = pointers->match_at, .match = pointers->match, .pointer_at = pointers->pointer_at,
+			.count_at = pointers->count_at, .count_shift = pointers->count_shift,
+			.list_stride = pointers->list_stride, .end_at = pointers->end_at,
+			.data_max = pointers->data_max};
+	set_rule(dev, slot, pointers ? &rule : NULL);
 }
 
 int fb_ring_send(struct fb_device *dev, unsigned slot)
@@ -137,20 +165,30 @@ void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp)
 	}
 }
 
-bool fb_ring_take(struct fb_device *dev, uint64_t address, uint8_t *buf, uint32_t len)
+/* Where the bytes are; NULL: they have not come. */
+static const uint8_t *find(const struct fb_rings *rings, uint64_t address, uint32_t len)
 {
-	const struct fb_rings *rings = &dev->rings;
-
-	if (rings->round != this_round(dev))
-		return false;
 	for (unsigned i = rings->n; i > 0; i--) { /* the newest first */
 		const struct fb_ahead *a = &rings->ahead[i - 1];
 
-		if (address < a->address || !fb_in_range(address - a->address, len, a->len))
-			continue;
-		memcpy(buf, rings->bytes + a->at + (address - a->address), len);
-		dev->stats.dma_reads_ahead++;
-		return true;
+		if (address >= a->address && fb_in_range(address - a->address, len, a->len))
+			return rings->bytes + a->at + (address - a->address);
 	}
-	return false;
+	return NULL;
+}
+
+bool fb_ring_take(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, uint8_t *buf)
+{
+	if (dev->rings.round != this_round(dev))
+		return false;
+	for (unsigned i = 0; i < n; i++) { /* that some of it is there already is no harm: it is read over that */
+		const uint8_t *bytes = find(&dev->rings, segs[i].addr, segs[i].len);
+
+		if (!bytes)
+			return false;
+		memcpy(buf, bytes, segs[i].len);
+		buf += segs[i].len;
+	}
+	dev->stats.dma_reads_ahead++;
+	return true;
 }

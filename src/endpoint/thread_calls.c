@@ -188,6 +188,26 @@ void fb_thread_ring_set(struct fb_device *dev, unsigned slot, const struct fb_de
 	fb_thread_call(dev, run_ring_set, &a);
 }
 
+struct pointers_args {
+	unsigned slot;
+	const struct fb_device_pointers *pointers;
+};
+
+static int run_pointers_set(struct fb_device *dev, void *arg)
+{
+	const struct pointers_args *a = arg;
+
+	fb_device_pointers_set(dev, a->slot, a->pointers);
+	return 0;
+}
+
+void fb_thread_pointers_set(struct fb_device *dev, unsigned slot, const struct fb_device_pointers *pointers)
+{
+	struct pointers_args a = {slot, pointers};
+
+	fb_thread_call(dev, run_pointers_set, &a);
+}
+
 struct present_args {
 	bool present;
 	const char *why;

@@ -166,6 +166,8 @@ struct fb_vm_ring {
 	struct fb_ring_rule rule; /* entries 0: none */
 	uint32_t index;           /* that the VM wrote last, or had in the shadow */
 	bool told;                /* the function has been told that index, and no other since */
+	uint32_t low, low_at;     /* pointer registers: the lower half that the VM wrote, and where (from rule.reg) */
+	bool has_low;
 };
 
 struct fb_rings {

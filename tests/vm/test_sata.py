@@ -91,6 +91,28 @@ def test_sata_verify(t):
         vm.quit()
 
 
+def test_sata_prefetch(t):
+    """Request blocks, and what is written up to 32 KiB at once, come with the activation; without it, the same data by reads."""
+    verify = "--verify=crc32c --verify_fatal=1"
+    for options, ahead in (("", True), (",prefetch=off", False)):
+        _, box, vm, root, _, (drive_a, _), _ = sata_job(t, sizes=("64M", "1M"), options=options)
+        fio = f"fio --name=v --filename={drive_a} --ioengine=psync --direct=1 --output-format=terse"
+        for words, share in ((f"--rw=randwrite --bs=4k --size=2M --do_verify=0 {verify}", 0.9),
+                             (f"--rw=write --bs=32k --size=8M --do_verify=0 {verify}", 0.9),
+                             (f"--rw=randwrite --bs=256k --size=16M --do_verify=0 {verify}", 0.3),
+                             ("--rw=randread --bs=4k --size=2M", 0.9)):
+            before = [one.stats()["functions"][0]["counters"] for one in (box, root)]
+            vm.run(f"{fio} {words}", timeout=120)
+            after = [one.stats()["functions"][0]["counters"] for one in (box, root)]
+            reads, hits, sent = (after[which][key] - before[which][key] for which, key in
+                                 ((0, "dma_reads"), (0, "dma_reads_ahead"), (1, "ahead_bytes")))
+            check(hits >= share * reads if ahead else hits == sent == 0,
+                  f"{words}{options}: {hits} of {reads} DMA reads, {sent} bytes were sent along")
+        vm.run(f"{fio} --rw=randwrite --bs=256k --size=16M --verify_only=1 {verify}", timeout=120)
+        scenes.nothing_lost(root, "sata0")
+        vm.quit()
+
+
 def test_sata_errors(t):
     """A file that is cut short is media errors there and nowhere else; the queue goes on, under load, and when it is whole."""
     _, box, vm, root, images, (a, _), _ = sata_job(t)

@@ -355,6 +355,11 @@ bool fb_device_ring_shadow_able(const struct fb_device *dev)
 	return dev->shadow_able;
 }
 
+void fb_device_pointers_set(struct fb_device *dev, unsigned slot, const struct fb_device_pointers *pointers)
+{
+	dev->pointers[slot] = pointers ? *pointers : (struct fb_device_pointers){0};
+}
+
 void fb_intx_set(struct fb_device *dev, bool asserted)
 {
 	dev->intx = asserted && dev->irq_mode == FB_IRQ_INTX;

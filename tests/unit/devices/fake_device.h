@@ -42,6 +42,7 @@ struct fb_device {
 	unsigned irqs[FAKE_VECTORS];
 	bool intx;
 	struct fb_device_ring ring[FB_DEVICE_RINGS]; /* entries 0: none */
+	struct fb_device_pointers pointers[FB_DEVICE_RINGS]; /* registers 0: none */
 	char errors[4096];  /* of fb_device_error() and _warn(), a line each */
 	unsigned reads, writes, bad_addresses;
 	uint64_t read_bytes, write_bytes, max_write; /* max_write: the largest single one */

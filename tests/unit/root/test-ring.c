@@ -189,6 +189,164 @@ static void test_nothing(void **state)
 	assert_int_equal(ring(8), 0);
 }
 
+/* ---- Registers that take the address of a block ------------------------------------- */
+
+enum { POINTERS = 0x1c00, REGISTERS = 31, BLOCK = 0x30000, BLOCK_SIZE = 256, LIST = 32, LIST_MAX = 32768, LAST = 0x80 };
+
+static const struct fb_ring_rule pointers = {.slot = 5, .bar = 0, .reg = POINTERS, .pointers = true, .reg_stride = 8,
+					     .entries = REGISTERS, .entry_size = BLOCK_SIZE, .match_at = 10, .match = 0x61,
+					     .pointer_at = LIST, .count_at = LIST + 8, .list_stride = 16,
+					     .end_at = LIST + 15, .data_max = LIST_MAX};
+
+static void write_to(uint64_t offset, uint64_t value, uint32_t len)
+{
+	uint8_t data[8];
+
+	fb_put_le64(data, value);
+	assert_int_equal(client_write(&c, 0, offset, data, len, false), 0);
+}
+
+/* Writes the address, the lower half first. Returns how many bytes came ahead; they are behind the writes. */
+static unsigned activate(unsigned reg, uint64_t address)
+{
+	uint64_t before = k.f->count.ahead_bytes;
+
+	write_to(DOORBELL + 0x100, 0, 4); /* as in ring() */
+	fake_rounds(&k, 2);
+	k.n_log = next = 0;
+	write_to(POINTERS + 8 * reg, (uint32_t)address, 4);
+	write_to(POINTERS + 8 * reg + 4, address >> 32, 4);
+	fake_rounds(&k, 2);
+	assert_int_equal(fake_count(&k, PCIE_TLP_MWR), 2);
+	assert_int_equal(k.log[0].tlp.type, PCIE_TLP_MWR);
+	assert_int_equal(k.log[1].tlp.type, PCIE_TLP_MWR);
+	return (unsigned)(k.f->count.ahead_bytes - before);
+}
+
+static void block(uint64_t at, uint8_t command)
+{
+	memset(mem + at, 0, BLOCK_SIZE);
+	mem[at + 10] = command;
+}
+
+static void element(uint64_t at, unsigned i, uint64_t address, uint32_t len, uint8_t end)
+{
+	uint8_t *e = mem + at + LIST + 16 * i;
+
+	fb_put_le64(e, address);
+	fb_put_le32(e + 8, len);
+	e[15] = end;
+}
+
+static void test_pointers(void **state)
+{
+	tell(&pointers);
+	block(BLOCK, 0x60);
+	element(BLOCK, 0, DATA, 512, LAST);
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE); /* not the command that has data */
+	expect(BLOCK, BLOCK_SIZE);
+	block(BLOCK, 0x61);
+	element(BLOCK, 0, DATA + 0x800, 0x1000, LAST); /* more than a page: a list may */
+	assert_int_equal(activate(REGISTERS - 1, BLOCK), BLOCK_SIZE + 0x1000);
+	expect(BLOCK, BLOCK_SIZE);
+	expect(DATA + 0x800, 0x1000);
+	/* All 64 bits at once. */
+	k.n_log = next = 0;
+	write_to(POINTERS + 8, BLOCK, 8);
+	fake_rounds(&k, 2);
+	expect(BLOCK, BLOCK_SIZE);
+	expect(DATA + 0x800, 0x1000);
+	/* One beyond the last register, an upper half of another one, no half, bytes: nothing. */
+	assert_int_equal(activate(REGISTERS, BLOCK), 0);
+	k.n_log = 0;
+	write_to(POINTERS, BLOCK, 4);
+	write_to(POINTERS + 12, 0, 4);
+	write_to(POINTERS + 2, BLOCK, 2);
+	write_to(POINTERS + 4, 0, 1);
+	fake_rounds(&k, 2);
+	assert_int_equal(fake_count(&k, PCIE_TLP_MWR), 4);
+	assert_int_equal(fake_count(&k, PCIE_TLP_MSGD), 0);
+	/* Upper halves are used, and once: no memory there, and none at the end of the address space. */
+	assert_int_equal(activate(0, BLOCK + (UINT64_C(1) << 32)), 0);
+	assert_int_equal(activate(0, UINT64_MAX - 7), 0);
+	assert_int_equal(activate(0, (1 << 20) - BLOCK_SIZE + 8), 0);
+	assert_int_equal(activate(0, (1 << 20) - BLOCK_SIZE), BLOCK_SIZE);
+	k.n_log = 0;
+	write_to(POINTERS + 4, 0, 4);
+	fake_rounds(&k, 2);
+	assert_int_equal(fake_count(&k, PCIE_TLP_MSGD), 0);
+	/* The ring is where it was. */
+	entry(0, 2, 0, 0);
+	assert_int_equal(ring(1), 64);
+	enable(&c, 2);
+	assert_int_equal(activate(0, BLOCK), 0);
+	assert_int_equal(k.f->count.dma_unmapped + k.f->count.dma_forbidden, 0);
+}
+
+static void test_lists(void **state)
+{
+	enum { ELEMENTS = (BLOCK_SIZE - LIST) / 16 };
+	struct fb_ring_rule one = pointers;
+
+	tell(&pointers);
+	block(BLOCK, 0x61);
+	for (unsigned i = 0; i < ELEMENTS; i++)
+		element(BLOCK, i, DATA + 0x1000 * i, 100 + i, i == ELEMENTS - 1 ? LAST : 0);
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE + ELEMENTS * 100 + ELEMENTS * (ELEMENTS - 1) / 2);
+	expect(BLOCK, BLOCK_SIZE);
+	for (unsigned i = 0; i < ELEMENTS; i++)
+		expect(DATA + 0x1000 * i, 100 + i);
+	element(BLOCK, ELEMENTS - 1, DATA, 100, 0); /* it goes on elsewhere */
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE);
+	/* As much as may be, an empty element in between; a byte more; numbers that overflow. */
+	element(BLOCK, 0, DATA, LIST_MAX - 1, 0);
+	element(BLOCK, 1, 0xdead0000, 0, 0);
+	element(BLOCK, 2, DATA + LIST_MAX, 1, LAST);
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE + LIST_MAX);
+	element(BLOCK, 2, DATA + LIST_MAX, 2, LAST);
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE);
+	for (unsigned i = 0; i < 3; i++)
+		element(BLOCK, i, DATA, UINT32_MAX, i == 2 ? LAST : 0);
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE);
+	/* What is not memory is left out. */
+	element(BLOCK, 0, 0x40000000, 512, 0);
+	element(BLOCK, 1, DATA, 512, LAST);
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE + 512);
+	/* One element, without an end. */
+	one.list_stride = 0;
+	tell(&one);
+	block(BLOCK, 0x61);
+	element(BLOCK, 0, DATA, 512, 0);
+	assert_int_equal(activate(0, BLOCK), BLOCK_SIZE + 512);
+}
+
+/* Roots and boxes of other ages: a rule of rings is as it was; one of pointers is none to who knows only rings. */
+static void test_layout(void **state)
+{
+	static const uint8_t before[FB_RING_RULE_SIZE] = {
+		3, 0, 0, 16, 8, 16, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 64, 0, 0, 0, 16, 0, 0, 0, 0, 1, 24, 48, 9};
+	struct fb_ring_rule bad[6], got;
+	uint8_t p[FB_RING_RULE_SIZE];
+
+	fb_ring_rule_put(&rule, p);
+	assert_memory_equal(p, before, sizeof(p));
+	fb_ring_rule_put(&pointers, p);
+	assert_true(fb_get_le32(p + 20) > FB_RING_ENTRIES_MAX);
+	assert_true(fb_ring_rule_get(&got, p, sizeof(p)));
+	for (unsigned i = 0; i < 6; i++)
+		bad[i] = pointers;
+	bad[0].entries = FB_RING_REGISTERS_MAX + 1;
+	bad[1].entries = 0;
+	bad[2].entry_size = FB_RING_ENTRY_MAX + 4;
+	bad[3].reg_stride = 7;
+	bad[4].data_max = LIST_MAX + 1;
+	bad[5].count_at = BLOCK_SIZE - 3;
+	for (unsigned i = 0; i < 6; i++) {
+		fb_ring_rule_put(&bad[i], p);
+		assert_false(fb_ring_rule_get(&got, p, sizeof(p)));
+	}
+}
+
 /* Rules of all kinds, as a broken box may send them: only memory that the function may read leaves, and no more than fits. */
 static void test_any_rule(void **state)
 {
@@ -203,13 +361,13 @@ static void test_any_rule(void **state)
 			raw[b] = (uint8_t)(seed >> 56);
 		}
 		if (i % 2) { /* nearly right */
-			fb_ring_rule_put(&rule, raw);
+			fb_ring_rule_put(i % 4 == 1 ? &rule : &pointers, raw);
 			raw[seed >> 33 & 31] = (uint8_t)(seed >> 40);
 		}
 		raw[0] = 3;
 		if (fb_ring_rule_get(&r, raw, sizeof(raw)) && r.entries) {
 			assert_in_range(r.entry_size, 4, FB_RING_ENTRY_MAX);
-			assert_in_range(r.entries, 2, FB_RING_ENTRIES_MAX);
+			assert_in_range(r.entries, 1, r.pointers ? FB_RING_REGISTERS_MAX : FB_RING_ENTRIES_MAX);
 			fb_ring_rule_put(&r, raw);
 			assert_true(fb_ring_rule_get(&got, raw, sizeof(raw)));
 			fb_ring_rule_put(&got, again);
@@ -218,6 +376,8 @@ static void test_any_rule(void **state)
 			tell(&r);
 			fb_vm_ring_written(k.f, r.bar, r.reg, (const uint8_t *)"\1\0\0\0", 4);
 			fb_vm_ring_written(k.f, r.bar, r.reg, (const uint8_t *)"\7\0\0\0", 4);
+			memcpy(mem + BLOCK, &r, r.entry_size < sizeof(r) ? r.entry_size : sizeof(r));
+			fb_vm_ring_written(k.f, r.bar, r.reg, (const uint8_t *)"\0\0\3\0\0\0\0", 8);
 			for (unsigned n = 0; n < k.n_log; n++)
 				assert_in_range(fb_get_le64(k.log[n].data) + fb_get_le32(k.log[n].data + 8), 1, 1 << 20);
 		}
@@ -228,7 +388,8 @@ static void test_any_rule(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {W(test_entries), W(test_data), W(test_nothing), W(test_any_rule)};
+	const struct CMUnitTest tests[] = {W(test_entries),  W(test_data),  W(test_nothing),
+					   W(test_pointers), W(test_lists), W(test_layout), W(test_any_rule)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
