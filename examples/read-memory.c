@@ -8,11 +8,15 @@ int main(int argc, char **argv)
 {
 	unsigned char buf[64];
 	struct fb_rdma *host;
+	int err;
 
 	if (argc != 3 || fb_rdma_open(&host, &(struct fb_rdma_config){.target = argv[1], .log = FB_RDMA_LOG_ERRORS}))
 		return 2;
-	if (fb_rdma_read(host, strtoull(argv[2], NULL, 0), buf, sizeof(buf)))
-		return fprintf(stderr, "%s\n", fb_rdma_error(host)), 1;
-	fwrite(buf, 1, sizeof(buf), stdout);
+	err = fb_rdma_read(host, strtoull(argv[2], NULL, 0), buf, sizeof(buf));
+	if (err)
+		fprintf(stderr, "%s\n", fb_rdma_error(host));
+	else
+		fwrite(buf, 1, sizeof(buf), stdout);
 	fb_rdma_close(host);
+	return err != 0;
 }

@@ -257,7 +257,7 @@ static void directory(void *arg, int status, const struct fb_link_identity *iden
 				  : status == -EPROTO  ? "speaks another version of the protocol"
 						       : strerror(-status);
 
-		if (!box->asked || box->reachable)
+		if (strcmp(box->note, why) != 0)
 			fb_warn(box->address, "%s; asked again for ever", why);
 		snprintf(box->note, sizeof(box->note), "%s", why);
 		box->reachable = false;

@@ -86,8 +86,8 @@ def test_root_meets_another_version(t):
     """Bad input: a box of another protocol version is one clear line in the root's log, until it is replaced."""
     strange = udp()
     port = strange.getsockname()[1]
-    root = t.root(None, connect=f"udp:127.0.0.1:{port}", args=["--scan", "200ms"])
-    for _ in range(5):
+    root = t.root(None, connect=f"udp:127.0.0.1:{port}", args=["--scan", "500ms"])
+    for _ in range(4):
         request, peer = strange.recvfrom(65535)
         kind, _, _, fields = parse(request)
         check(kind == LIST, f"the root begins with kind {kind}")
