@@ -75,6 +75,7 @@ def test_plain_memory(t):
     _, _, vm, root = scenes.main_job(t, shared=False)
     scenes.use(vm)
     check(scenes.counters(root)["dma_messages"] > 0, "no DMA message was counted")
+    check("0x102" not in vm.run("nvme id-ctrl /dev/nvme0 | grep oacs"), "shadow doorbells are offered, far from the memory")
     scenes.nothing_lost(root)
     vm.quit()
 

@@ -137,12 +137,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(options, sizeof(options), "file=%s,mdts=16K,buffers=1M,queues=8,serial=fuzz", path);
 	dev = fuzz_device_new(&nvme_model, options, MEM);
 	dev->busy = busy;
+	dev->shadow_able = true;
 	n = dev->state;
 	for (unsigned i = 0; i < MAX_STEPS && r.left; i++)
 		step(dev, n, &r);
 	fuzz_must(dev->max_write <= MAX_WRITE, "no DMA write is longer than MDTS and than a completion queue");
 	/* Let it settle, take the controller away: all must be back. */
-	dev->shadow_able = true;
 	fuzz_settle(dev, NULL);
 	fake_write32(dev, NVME_REG_CC, 0);
 	fuzz_settle(dev, NULL);

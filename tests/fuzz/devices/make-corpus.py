@@ -49,6 +49,11 @@ corpus = {
     'features': START + b''.join(cmd(0, 9, cdw10=f, cdw11=3) + cmd(0, 10, cdw10=f) + rounds() for f in range(1, 16)) + CONSUME,
     'queues': enable() + rounds() + cmd(0, 5, prp1=0x5000, cdw10=0xf0001, cdw11=3) +
               cmd(0, 1, prp1=0x6000, cdw10=0xf0001, cdw11=1) + rounds() + cmd(0, 0, cdw10=1) + cmd(0, 4, cdw10=1) + rounds(),
+    'shadow': START + cmd(0, 0x7c, prp1=0x20000, prp2=0x20008) + cmd(0, 0x7c, prp1=0x30000, prp2=0x31000) + rounds() +
+              b''.join(cmd(1, 2, cdw12=0, cid=i) for i in range(30)) + rounds() + mem(0x30008, struct.pack('<II', 0, 20)) +
+              b''.join(cmd(1, 2, cdw12=0, cid=i) for i in range(30)) + rounds() + mem(0x30008, struct.pack('<II', 9, 99)) +
+              CONSUME + b''.join(cmd(1, 2, cdw12=0, cid=i) for i in range(30)) + rounds() +
+              cmd(0, 0x7c, prp1=0x20000, prp2=0x21000) + rounds() + CONSUME + rounds(),
     'read-write': START + b''.join(cmd(1, o, cdw10=8 * i, cdw12=7 + i, cid=i) for i, o in enumerate((1, 2, 2, 1, 2, 5))) +
                   rounds() + rounds() + CONSUME,
     'prp-list': START + LIST + cmd(1, 2, prp2=0x22000, cdw12=31) + cmd(1, 1, prp2=0x22000, cdw12=31) + rounds() + rounds(),
