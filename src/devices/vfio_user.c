@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "util/reader.h"
+#include "vfio_user_nvme.h"
 
 /* ---- Registers ------------------------------------------------------------------------ */
 
@@ -71,10 +72,13 @@ static uint64_t model_read(struct fb_device *dev, unsigned bar, uint64_t offset,
 {
 	struct vu *v = fb_device_state(dev);
 	struct fb_access *access;
+	uint64_t value;
 	struct vu_wait *w;
 
 	if (v->state != VU_UP || !in_region(v, bar, offset, size))
 		return UINT64_MAX;
+	if (v->nvme && bar == 0 && vn_read(v->nvme, offset, size, &value))
+		return value;
 	access = fb_access_defer(dev);
 	if (!access)
 		return UINT64_MAX;
@@ -101,6 +105,10 @@ static void model_write(struct fb_device *dev, unsigned bar, uint64_t offset, ui
 
 	if (v->state != VU_UP || !in_region(v, bar, offset, size))
 		return;
+	if (v->nvme && bar == 0) {
+		vn_write(v->nvme, offset, value, size);
+		return;
+	}
 	if (!v->n_waits && !v->mirror && !busy(v)) {
 		send_write(v, bar, offset, value, size);
 		return;
@@ -186,6 +194,8 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 	}
 	vu_irq_forget(v);
 	vu_mirror_reset(v);
+	if (v->nvme)
+		vn_reset(v->nvme);
 	vu_arm_timer(v); /* the runtime has stopped it */
 }
 
@@ -210,6 +220,10 @@ static int model_realize(struct fb_device *dev)
 	v->timer.due = vu_timer_due;
 	v->waits = calloc(VU_WAITS, sizeof(*v->waits));
 	err = v->waits ? vu_requests_init(v) : -ENOMEM;
+	if (!err && v->opt.memory && v->opt.nvme == VU_NVME_ON) {
+		fb_device_error(dev, "memory and nvme=on: a server's memory is one or the other");
+		err = -EINVAL;
+	}
 	if (!err)
 		err = vu_mirror_init(v);
 	if (err)
@@ -231,7 +245,7 @@ static int model_realize(struct fb_device *dev)
 	fb_device_info(dev, "the server at %s is %04x:%04x, class %06x, %u interrupt vectors%s%s", v->opt.socket,
 		       fb_get_le16(v->shape.config), fb_get_le16(v->shape.config + 2),
 		       fb_get_le32(v->shape.config + 8) >> 8, v->n_vectors, v->twin.fd >= 0 ? ", twin socket" : "",
-		       v->mirror ? ", with mirrored memory" : "");
+		       v->mirror ? ", with mirrored memory" : v->nvme ? ", carried as NVMe" : "");
 	return 0;
 
 free_irqs:
@@ -242,6 +256,7 @@ disconnect:
 free_all:
 	vu_requests_fini(v);
 	vu_mirror_fini(v);
+	vn_fini(v);
 	free(v->waits);
 	v->waits = NULL;
 	return err;
@@ -256,6 +271,7 @@ static void model_unrealize(struct fb_device *dev)
 	vu_irq_fini(v);
 	vu_requests_fini(v);
 	vu_mirror_fini(v);
+	vn_fini(v);
 	free(v->waits);
 }
 
@@ -284,11 +300,15 @@ static void model_stats(struct fb_device *dev, void (*put)(void *arg, const char
 	put(arg, "timeouts", c->timeouts);
 	put(arg, "protocol_errors", c->protocol_errors);
 	put(arg, "in_progress", v->n_requests + v->n_dma);
+	if (v->nvme)
+		vn_stats(v->nvme, put, arg);
 	put(arg, "mirror_fetches", c->mirror_syncs);
 	put(arg, "mirror_bytes_in", c->mirror_bytes_in);
 	put(arg, "mirror_bytes_out", c->mirror_bytes_out);
 	put(arg, "mirror_errors", c->mirror_errors);
 }
+
+static const char *const nvme_choices[] = {"auto", "on", "off", NULL};
 
 static const struct fb_option options[] = {
 	FB_OPTION(struct vu, opt.socket, "socket", FB_OPT_STRING, .required = true,
@@ -300,7 +320,11 @@ static const struct fb_option options[] = {
 	FB_OPTION(struct vu, opt.memory, "memory", FB_OPT_STRING, .unit = "SIZE@ADDRESS",
 		  .help = "guest memory to mirror for a server that insists on mapping it (docs/devices/vfio-user.md)"),
 	FB_OPTION(struct vu, opt.hugepages, "hugepages", FB_OPT_BOOL, .def = "off",
-		  .help = "the mirror is of 2 MiB pages, as SPDK wants it"),
+		  .help = "what the server maps is of 2 MiB pages, as SPDK's drivers of real drives want it"),
+	FB_OPTION(struct vu, opt.nvme, "nvme", FB_OPT_CHOICE, .choices = nvme_choices, .def = "auto",
+		  .help = "carry an NVMe controller's commands rather than its memory accesses; auto: if it is one"),
+	FB_OPTION(struct vu, opt.buffers, "buffers", FB_OPT_SIZE, .unit = "bytes", .def = "128M", .min = VN_POOL_MIN,
+		  .max = VN_POOL_MAX, .help = "memory for an NVMe controller's queues and data, which the server maps"),
 };
 
 const struct fb_model vfio_user_model = {

@@ -12,6 +12,7 @@
  *	vfio_user_dma.c      the server's requests for guest memory
  *	vfio_user_irq.c      eventfds into interrupts, INTx's handshake
  *	vfio_user_mirror.c   the window of guest memory that is mirrored for servers that insist on mapped memory
+ *	vfio_user_nvme.h     NVMe controllers: their commands are carried, not their memory accesses
  *
  * Order. All our requests go through one socket, which the server serves in
  * order: a register access never overtakes another. What the server sends
@@ -49,6 +50,7 @@ enum {
 #define VU_DMA_MAP_MAX (UINT64_C(1) << 43) /* one DMA_MAP: libvfio-user takes no more */
 
 struct vu;
+struct vn;
 
 /* ---- Requests of ours ----------------------------------------------------------------- */
 
@@ -108,6 +110,10 @@ struct vu_shape {
 	unsigned n_caps;
 };
 
+/* NVMe controllers: as such, or as any other device. */
+enum vu_nvme { VU_NVME_AUTO, VU_NVME_ON, VU_NVME_OFF };
+#define VU_CLASS_NVME 0x010802u
+
 /* ---- Sessions ---------------------------------------------------------------------------- */
 
 enum vu_state {
@@ -148,6 +154,8 @@ struct vu {
 		const char *socket, *memory;
 		uint64_t timeout_ns;
 		uint32_t vectors;
+		uint64_t buffers;
+		uint32_t nvme; /* enum vu_nvme */
 		bool hugepages;
 	} opt;
 
@@ -205,6 +213,7 @@ struct vu {
 
 	/* vfio_user_mirror.c */
 	struct vu_mirror *mirror;
+	struct vn *nvme; /* vfio_user_nvme.h; NULL: any other device */
 
 	struct vu_counters count;
 };

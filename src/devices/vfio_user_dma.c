@@ -10,25 +10,33 @@
 
 #include "util/reader.h"
 #include "vfio_user.h"
+#include "vfio_user_nvme.h"
 
 bool vu_dma_has_room(const struct vu *v)
 {
 	return v->n_dma < VU_DMA && v->dma_bytes <= VU_DMA_BYTES - VU_MAX_XFER;
 }
 
-static void answer(struct vu *v, struct vu_channel *c, uint16_t id, uint16_t command, int err, const void *body, uint32_t len)
+/* Where the answer's body goes; NULL: the session is over. */
+static uint8_t *answer_begin(struct vu *v, struct vu_channel *c, uint16_t id, uint16_t command, int err, uint32_t len)
 {
 	uint8_t *p = vfio_user_stream_put(&c->stream, id, command,
 					  VFIO_USER_TYPE_REPLY | (err ? (unsigned)VFIO_USER_ERROR : 0u), (uint32_t)err,
 					  err ? 0 : len, NULL, 0);
 
-	if (!p) {
+	if (p)
+		vu_schedule_flush(v);
+	else
 		vu_lost(v, "does not read the answers to its requests");
-		return;
-	}
-	if (!err)
+	return p;
+}
+
+static void answer(struct vu *v, struct vu_channel *c, uint16_t id, uint16_t command, int err, const void *body, uint32_t len)
+{
+	uint8_t *p = answer_begin(v, c, id, command, err, len);
+
+	if (p && !err)
 		memcpy(p, body, len);
-	vu_schedule_flush(v);
 }
 
 static void refuse(struct vu *v, struct vu_channel *c, const struct vfio_user_message *msg, int err, const char *why)
@@ -117,6 +125,33 @@ static void start(struct vu *v, struct vu_channel *c, const struct vfio_user_mes
 		ended(d, err);
 }
 
+/* DMA by message of a server that is carried as NVMe: to and from the pool, which it might as well have mapped. */
+static void pool(struct vu *v, struct vu_channel *c, const struct vfio_user_message *msg, uint64_t address, uint32_t len)
+{
+	bool write = msg->command == VFIO_USER_DMA_WRITE, reply = !(msg->flags & VFIO_USER_NO_REPLY);
+	uint8_t *at = vn_pool(v->nvme, address, len), *body;
+	uint32_t size = VFIO_USER_DMA_RW_BODY + (write ? 0 : len);
+
+	if (!at) {
+		refuse(v, c, msg, EFAULT, "outside of what is mapped");
+		return;
+	}
+	if (write)
+		memcpy(at, msg->body + VFIO_USER_DMA_RW_BODY, len);
+	v->count.dma_writes += write;
+	v->count.dma_reads += !write;
+	*(write ? &v->count.dma_write_bytes : &v->count.dma_read_bytes) += len;
+	if (!reply)
+		return;
+	body = answer_begin(v, c, msg->id, msg->command, 0, size);
+	if (!body)
+		return;
+	fb_put_le64(body, address);
+	fb_put_le64(body + 8, len);
+	if (!write)
+		memcpy(body + VFIO_USER_DMA_RW_BODY, at, len);
+}
+
 void vu_server_command(struct vu *v, struct vu_channel *c, const struct vfio_user_message *msg)
 {
 	struct fb_reader rd = fb_reader(msg->body, msg->len);
@@ -144,6 +179,8 @@ void vu_server_command(struct vu *v, struct vu_channel *c, const struct vfio_use
 		v->count.dma_refused++;
 		if (!(msg->flags & VFIO_USER_NO_REPLY))
 			answer(v, c, msg->id, msg->command, ECANCELED, NULL, 0);
+	} else if (v->nvme) {
+		pool(v, c, msg, address, (uint32_t)count);
 	} else {
 		start(v, c, msg, address, (uint32_t)count);
 	}

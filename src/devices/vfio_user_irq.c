@@ -23,6 +23,7 @@
 
 #include "util/reader.h"
 #include "vfio_user.h"
+#include "vfio_user_nvme.h"
 
 static void event(struct fb_device *dev, struct fb_device_fd *watch, uint32_t events)
 {
@@ -148,7 +149,8 @@ static int wanted(const struct vu *v)
 {
 	const uint32_t *irqs = v->shape.irqs;
 
-	switch (fb_irq_mode(v->dev)) {
+	/* An NVMe controller's completions are waited for, whatever the guest does about its own. */
+	switch (v->nvme ? FB_IRQ_MSIX : fb_irq_mode(v->dev)) {
 	case FB_IRQ_MSIX:
 	case FB_IRQ_MSI:
 		return irqs[VFIO_IRQ_MSIX] ? VFIO_IRQ_MSIX
@@ -210,10 +212,26 @@ static bool passed(const struct vu_channel *c)
 	return c->fd < 0 || c->dry || vfio_user_stream_position(&c->stream) >= c->mark;
 }
 
+/* Whichever it was, all queues are looked at. */
+static void deliver_nvme(struct vu *v)
+{
+	for (unsigned i = 0; i < v->n_armed; i++)
+		v->vectors[i].pending = false;
+	v->count.interrupts += v->n_pending;
+	v->n_pending = 0;
+	vn_poll(v->nvme);
+	if (v->armed == VFIO_IRQ_INTX)
+		set_irqs(v, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, VFIO_IRQ_INTX, 0, 1, NULL, 0);
+}
+
 void vu_irq_deliver(struct vu *v)
 {
 	if (!v->n_pending || !passed(&v->main) || !passed(&v->twin))
 		return;
+	if (v->nvme) {
+		deliver_nvme(v);
+		return;
+	}
 	vu_mirror_push(v);
 	for (unsigned i = 0; i < v->n_armed && v->n_pending; i++) {
 		if (!v->vectors[i].pending)

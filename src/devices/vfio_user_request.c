@@ -11,6 +11,7 @@
 
 #include "util/reader.h"
 #include "vfio_user.h"
+#include "vfio_user_nvme.h"
 
 enum { NIL = 0xffff, INDEX = VU_REQUESTS - 1, INDEX_BITS = 12 };
 _Static_assert(VU_REQUESTS == 1 << INDEX_BITS, "an id is an index and a generation in 16 bits");
@@ -205,6 +206,8 @@ static void complete_read(struct vu *v, struct vu_request *r, const struct vfio_
 		value = value << 8 | data[i - 1];
 	if (!access)
 		return;
+	if (v->nvme && data && r->bar == 0)
+		value = vn_answer(v->nvme, r->offset, r->size, value);
 	vu_mirror_push(v); /* an answer follows what was written before it */
 	if (data)
 		fb_access_complete(access, value);

@@ -24,6 +24,7 @@
 
 #include "util/reader.h"
 #include "vfio_user.h"
+#include "vfio_user_nvme.h"
 
 #define RETRY_NS UINT64_C(500000000)
 #define SILENCE_MAX_NS UINT64_C(120000000000) /* the runtime's completion timeout, 64 s at most, is well below */
@@ -118,6 +119,8 @@ void vu_lost(struct vu *v, const char *fmt, ...)
 		else
 			vu_complain(v, "the server at %s is not taken back: %s", v->opt.socket, v->why);
 	}
+	if (v->nvme)
+		vn_stop(v->nvme);
 	vu_irq_forget(v);
 	vu_accesses_drop(v);
 	vu_requests_drop(v);
@@ -329,7 +332,10 @@ static bool ask_map(struct vu *v)
 		return false;
 	if (size > VU_DMA_SPACE - v->map_at)
 		size = VU_DMA_SPACE - v->map_at;
-	vu_mirror_map(v, v->map_at, &size, &fd, &offset);
+	if (v->nvme) /* and nothing else */
+		vn_map(v->nvme, &v->map_at, &size, &fd);
+	else
+		vu_mirror_map(v, v->map_at, &size, &fd, &offset);
 	p = vu_send(v, VU_SETUP, VFIO_USER_DMA_MAP, VFIO_USER_DMA_MAP_BODY, &fd, fd >= 0, NULL);
 	if (!p)
 		return true;
@@ -338,7 +344,7 @@ static bool ask_map(struct vu *v)
 	fb_put_le64(p + 8, offset);
 	fb_put_le64(p + 16, v->map_at);
 	fb_put_le64(p + 24, size);
-	v->map_at += size;
+	v->map_at = v->nvme ? VU_DMA_SPACE : v->map_at + size;
 	return true;
 }
 
@@ -357,6 +363,24 @@ static void up(struct vu *v)
 		return;
 	fb_device_info(v->dev, "the server at %s is back", v->opt.socket);
 	fb_device_set_present(v->dev, true, NULL);
+}
+
+/* Is it to be carried as an NVMe controller? False: it is refused. */
+static bool choose_nvme(struct vu *v)
+{
+	uint32_t class_code = fb_get_le32(v->found->config + 8) >> 8;
+	int err;
+
+	if (v->opt.nvme == VU_NVME_ON && class_code != VU_CLASS_NVME) {
+		refuse(v, "its class is %06x, and nvme=on is for NVMe controllers, %06x", class_code, VU_CLASS_NVME);
+		return false;
+	}
+	if (v->nvme || v->opt.nvme == VU_NVME_OFF || v->opt.memory || class_code != VU_CLASS_NVME || v->realized)
+		return true;
+	err = vn_init(v);
+	if (err)
+		refuse(v, "no memory for its queues and data: %s", strerror(-err));
+	return err == 0;
 }
 
 static void next_step(struct vu *v)
@@ -400,6 +424,8 @@ static void next_step(struct vu *v)
 			vu_lost(v, "is refused: %s", v->why);
 			return;
 		}
+		if (!choose_nvme(v))
+			return;
 		v->step = VU_STEP_MAP;
 		v->map_at = 0;
 		ask_map(v);
