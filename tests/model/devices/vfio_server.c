@@ -384,12 +384,12 @@ static bool dma_map(struct vfio_server *s, struct message *m)
 		close(m->fds[0]);
 	}
 	ok = answer(s, m, 0, NULL, 0);
-	return ok && !(s->handshake_only && address + size >= UINT64_C(1) << 48);
+	return ok && !(s->handshake_only && (s->nvme || address + size >= UINT64_C(1) << 48));
 }
 
 static bool region_info(struct vfio_server *s, const struct message *m)
 {
-	static const uint64_t sizes[9] = {4096, 0, VS_BAR2, 0, 4096, 0, 0, 4096, 0};
+	const uint64_t sizes[9] = {s->nvme ? 16384 : 4096, 0, VS_BAR2, 0, 4096, 0, 0, 4096, 0};
 	uint32_t index = get32(m->body + 8);
 	uint8_t body[32] = {0};
 
@@ -551,7 +551,7 @@ static void power_on(struct vfio_server *s)
 	memset(s->bar0, 0, sizeof(s->bar0));
 	put32(s->bar0, VS_ID);
 	put32(c, 0x1b36u | (uint32_t)(s->device_id ? s->device_id : 0x1234) << 16);
-	put32(c + 8, 0xff000003u);
+	put32(c + 8, s->nvme ? 0x01080203u : 0xff000003u);
 	put32(c + 0x18, 0xc); /* BAR 2: 64 bits, prefetchable */
 	put32(c + 0x2c, 0x5678abcd);
 	c[6] = 0x10;

@@ -57,6 +57,7 @@ struct vfio_server {
 	/* set */
 	char path[100];
 	bool twin, no_reset, intx_only;
+	bool nvme;              /* by its class, with a BAR 0 of 16 KiB; with handshake_only, since it serves no such registers */
 	uint16_t device_id;     /* 0: 0x1234 */
 	unsigned refuse;        /* answers this command with EINVAL */
 	unsigned broken;        /* answers this command with a body of 1 byte */
