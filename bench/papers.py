@@ -5,7 +5,8 @@
            eth  QEMU's own igb        --QEMU-- net.host tap1 10.78.0.1
 
 Both NICs are in the same guest, with the same driver, on tap devices that are made alike and with MSI-X (ours is never
-unplugged, see --msix of farbus root); the peer of each is the namespace that its tap device is in. QEMU's own stands for what the papers call the local slot. Each figure is measured in turns.
+unplugged, see --msix of farbus root); the peer of each is the namespace that its tap device is in. QEMU's own stands for
+what the papers call the local slot. Each figure is measured in turns.
 
 What the papers say is quoted beside (PUBLISHED): their absolute numbers are of other machines, so it is the shape and the
 ratios that can be compared.
