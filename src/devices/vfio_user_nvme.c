@@ -95,7 +95,11 @@ int vn_init(struct vu *v)
 		TAILQ_INIT(&n->cq[i].done);
 	}
 	err = make_pool(n);
-	return err ? err : make_slots(n);
+	if (!err)
+		err = make_slots(n);
+	if (err) /* a server that connects later must not find half of it */
+		vn_fini(v);
+	return err;
 }
 
 void vn_fini(struct vu *v)

@@ -62,7 +62,7 @@ static void close_fds(struct msghdr *mh)
 	}
 }
 
-/* Rightly; what it reads is zeros, but CAP: 1,024 entries, and registers of four bytes between doorbells. */
+/* Rightly; what the client reads is zeros, but CAP: queues of 256 entries, doorbells in a row. */
 static void answer(struct world *w, const uint8_t *request)
 {
 	uint16_t command = fb_get_le16(request + 2);
