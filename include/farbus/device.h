@@ -188,6 +188,14 @@ struct fb_model {
 	 * Not called for a write that resets: that is reset()'s. Event style only.
 	 */
 	void (*config_written)(struct fb_device *dev, unsigned offset, unsigned len);
+
+	/*
+	 * Optional, for models that call fb_device_offer(): the guest has read this
+	 * register, and got what an offer before the last one said. What has come
+	 * since it has not seen: that stays, and has to interrupt (again). `bar` and
+	 * `offset` are as little to be trusted as those of read(). Event style only.
+	 */
+	void (*read_outdated)(struct fb_device *dev, unsigned bar, uint64_t offset);
 };
 
 /* What a shared object exports: `const struct fb_model farbus_model = {...};` */
@@ -433,6 +441,39 @@ void fb_intx_set(struct fb_device *dev, bool asserted);
 
 enum fb_irq_mode { FB_IRQ_NONE, FB_IRQ_INTX, FB_IRQ_MSI, FB_IRQ_MSIX };
 enum fb_irq_mode fb_irq_mode(const struct fb_device *dev);
+
+/* ---- Offers: register values sent ahead ------------------------------------ */
+
+/*
+ * An interrupt service routine begins with reads of registers, each a round trip
+ * to the guest's machine during which its processor stands still. A model may
+ * say, in front of an interrupt, what these reads would give now. A root that
+ * knows how answers them from that, and tells; then read() is called, as late as
+ * the guest's read would have come, its result must be the value offered, and goes
+ * nowhere. docs/design/offers.md has the reasons for the rules:
+ *
+ *  - Values stand in the order in which the guest reads them. Each is good for
+ *    one read, which ends those in front of it as well; one that is `inert` for any
+ *    number of reads, of which the model is not told.
+ *  - Whatever else the guest asks of the function, reads and writes, ends the offer. So
+ *    only the model itself changes what a value stands for. When it does, outside
+ *    of read() and write(), it calls fb_device_offer() at once: anew, or with n 0.
+ *    And in front of whatever tells the guest of the change.
+ *  - A use that was on its way meanwhile is not for read(): read_outdated().
+ *
+ * Without a root that can do it, in the blocking style and with the device option
+ * prefetch=off the call does nothing.
+ */
+struct fb_device_value {
+	uint8_t bar, size; /* size 1, 2, 4 or 8 bytes, as the guest's driver reads it */
+	bool inert;        /* reading it does nothing */
+	bool lowers_intx;  /* by reading it INTx gets deasserted: the root need not hear it from the function first */
+	uint32_t offset;   /* a multiple of size */
+	uint64_t value;
+};
+enum { FB_DEVICE_VALUES = 7 };
+/* n from 0 (nothing is offered any more) to FB_DEVICE_VALUES; takes the place of what was offered before. */
+void fb_device_offer(struct fb_device *dev, const struct fb_device_value *values, unsigned n);
 
 /* ---- What the root made of it --------------------------------------------- */
 

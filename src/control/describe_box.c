@@ -60,6 +60,11 @@ static json_t *stats_function(struct fb_box *box, unsigned index, const struct f
 	PUT(count, f, dma_reads_ahead);
 	PUT(count, f, shadow_indexes);
 	PUT(count, f, shadow_looks);
+	PUT(count, f, offers);
+	PUT(count, f, offers_used);
+	PUT(count, f, offers_outdated);
+	PUT(count, f, bad_offers);
+	PUT(count, f, bad_uses);
 	PUT(count, f, dma_writes);
 	PUT(count, f, dma_write_bytes);
 	PUT(count, f, dma_errors);

@@ -117,6 +117,9 @@ static json_t *describe_counters(const struct fb_root_counters *c)
 	PUT(o, c, shadow_rung);
 	PUT(o, c, shadow_served);
 	PUT(o, c, shadow_found);
+	PUT(o, c, offers);
+	PUT(o, c, reads_offered);
+	PUT(o, c, bad_offers);
 	PUT(o, c, messages);
 	PUT(o, c, errors_reported);
 	PUT(o, c, unsupported);

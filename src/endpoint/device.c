@@ -374,6 +374,7 @@ void fb_device_attach(struct fb_device *dev, struct fb_port *port)
 	port->arg = dev;
 	dev->post_blocked = dev->np_blocked = false;
 	dev->msg_queued = 0;
+	fb_offer_attach(dev);
 }
 
 void fb_device_detach(struct fb_device *dev)
@@ -496,6 +497,7 @@ static bool port_tlp(void *arg, const struct pcie_tlp *tlp)
 
 	if (!dev->port)
 		return true;
+	dev->offers.seen += pcie_tlp_fc(tlp->type) != PCIE_FC_CPL;
 	if (tlp->data && pcie_tlp_check_mps(tlp, dev->view.mps) != PCIE_TLP_OK) {
 		dev->stats.malformed++;
 		fb_device_log_tlp(dev, tlp, "payload above Max_Payload_Size");

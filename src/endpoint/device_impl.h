@@ -15,6 +15,7 @@
  *	dma.c        the API's DMA calls, request structs, done()
  *	ring.c       what the root sends ahead of a DMA read
  *	shadow.c     rings whose index the host keeps in its memory
+ *	offer.c      what the root may answer reads of registers from
  *	irq.c        MSI, MSI-X, INTx, coalescing
  *	thread.c     the blocking style: the model's own thread
  *	wire.c       TLPs of a model's own wire, for captures
@@ -29,6 +30,7 @@
 
 #include "capture/tap.h"
 #include "endpoint/endpoint.h"
+#include "tlp/offer_wire.h"
 #include "tlp/ring_wire.h"
 #include "tlp/split.h"
 #include "util/log.h"
@@ -55,6 +57,7 @@ enum fb_req_kind {
 	REQ_INTX,  /* Assert_INTA or Deassert_INTA */
 	REQ_MSG,   /* other messages */
 	REQ_RING,  /* where a ring lies, for the root */
+	REQ_OFFER, /* values of registers, for the root */
 	REQ_CPL,   /* the answer to a request that came while posted work was waiting */
 };
 
@@ -149,7 +152,6 @@ struct fb_rings {
 	struct fb_shadow shadow[FB_RING_SLOTS];
 	uint64_t shadows, later; /* bit n: slot n has a shadow; is to be looked at when the timer is due */
 	struct fb_timer timer;
-	bool root_able; /* the root serves shadow doorbells */
 	uint64_t queued; /* bit n: the message of slot n is in the posted queue */
 	struct fb_ahead ahead[FB_AHEADS];
 	unsigned n;
@@ -158,7 +160,20 @@ struct fb_rings {
 	uint64_t round; /* of the loop, in which it came */
 };
 
+/* ---- Offers -------------------------------------------------------------------- */
+
+struct fb_offers {
+	uint32_t seen;        /* requests and messages from the root in this session */
+	struct fb_offer last; /* n 0: nothing is offered, or it could not be sent */
+	unsigned first;       /* the values in front of it are gone */
+	bool queued;          /* an offer is in the posted queue */
+	unsigned intx_since;  /* INTx messages that have left since the last offer did */
+};
+
 /* ---- Interrupts -------------------------------------------------------------- */
+
+enum fb_intx { INTX_LOW, INTX_HIGH, INTX_UNKNOWN };
+
 
 struct fb_vector {
 	bool queued;   /* a message is in the posted queue */
@@ -327,7 +342,9 @@ struct fb_device {
 	struct fb_req_list pool;
 	struct fb_flush finish;
 	bool np_blocked, issuing;
+	uint32_t root_can; /* FB_RING_CAN_*, as it has said since the last reset */
 	struct fb_rings rings;
+	struct fb_offers offers;
 	struct fb_tag *tags;
 	uint32_t n_tags;
 	struct fb_tag_list free_tags, active_tags, quarantine;
@@ -338,7 +355,8 @@ struct fb_device {
 	uint64_t *msix_pba;
 	struct fb_vector *vectors;
 	unsigned n_vectors;
-	bool intx_level, intx_sent, intx_queued;
+	bool intx_level, intx_queued;
+	enum fb_intx intx_sent; /* what the root holds the pin for */
 	uint16_t window_first, window_last;
 	struct fb_timer window_timer;
 
@@ -481,12 +499,20 @@ void fb_ring_forget(struct fb_device *dev); /* that, and the rings */
 /* shadow.c */
 void fb_shadow_set(struct fb_device *dev, unsigned slot); /* its rule is new */
 void fb_shadow_forget(struct fb_device *dev);
-void fb_shadow_able(struct fb_device *dev, const struct pcie_tlp *tlp);
 void fb_shadow_message(struct fb_device *dev, const struct pcie_tlp *tlp);
 /* The host writes a register. True: of a ring with a shadow, and the model is told the index when it is known. */
 bool fb_shadow_written(struct fb_device *dev, unsigned bar, uint64_t offset);
 
+/* offer.c */
+int fb_offer_send(struct fb_device *dev); /* 0, or -errno of the port */
+void fb_offer_used(struct fb_device *dev, const struct pcie_tlp *tlp);
+void fb_offer_attach(struct fb_device *dev); /* a session begins */
+void fb_offer_forget(struct fb_device *dev); /* reset */
+
 /* irq.c */
+/* The root holds INTx for deasserted by itself; unless `sure` a message that says otherwise may be on its way to it. */
+void fb_ep_intx_lowered(struct fb_device *dev, bool sure);
+void fb_ep_intx_update(struct fb_device *dev); /* the root hears of the pin if it is not as it holds */
 int fb_ep_irq_init(struct fb_device *dev);
 void fb_ep_irq_free(struct fb_device *dev);
 void fb_ep_irq_reset(struct fb_device *dev);

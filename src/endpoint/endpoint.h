@@ -119,6 +119,8 @@ struct fb_function_info {
 	uint64_t dma_reads, dma_read_bytes, dma_writes, dma_write_bytes;
 	uint64_t dma_reads_ahead; /* answered by what came with the doorbell */
 	uint64_t shadow_indexes, shadow_looks; /* shadow doorbells: told by the root; looked for by the box */
+	/* offers: sent; of their values read by the host, of these when there was a newer offer; wrong of the model; of the root */
+	uint64_t offers, offers_used, offers_outdated, bad_offers, bad_uses;
 	uint64_t dma_errors, dma_timeouts, interrupts, interrupts_coalesced;
 	uint64_t unsupported_requests, unexpected_completions, malformed, resets;
 };

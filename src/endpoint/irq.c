@@ -187,19 +187,20 @@ void fb_irq(struct fb_device *dev, unsigned v)
 	dev->vectors[v].deferred = true;
 }
 
-static void intx_update(struct fb_device *dev)
+void fb_ep_intx_update(struct fb_device *dev)
 {
-	bool want = dev->intx_level && fb_irq_mode(dev) == FB_IRQ_INTX && !dev->view.d3hot;
+	enum fb_intx want = dev->intx_level && fb_irq_mode(dev) == FB_IRQ_INTX && !dev->view.d3hot ? INTX_HIGH
+														 : INTX_LOW;
 	struct fb_req *req;
 
 	if (!dev->port || dev->intx_queued || want == dev->intx_sent)
 		return;
 	req = fb_req_get(dev, REQ_INTX);
 	if (!req) {
-		fb_device_error(dev, "no memory: INTx is not %s", want ? "asserted" : "deasserted");
+		fb_device_error(dev, "no memory: INTx is not %s", want == INTX_HIGH ? "asserted" : "deasserted");
 		return;
 	}
-	req->intx.level = want;
+	req->intx.level = want == INTX_HIGH;
 	dev->intx_queued = true;
 	fb_post(dev, req);
 }
@@ -211,17 +212,24 @@ void fb_intx_set(struct fb_device *dev, bool asserted)
 		return;
 	}
 	dev->intx_level = asserted && dev->intx;
-	intx_update(dev);
+	fb_ep_intx_update(dev);
+}
+
+void fb_ep_intx_lowered(struct fb_device *dev, bool sure)
+{
+	if (dev->intx_sent == INTX_HIGH) /* else a Deassert is the last that it hears, or has heard */
+		dev->intx_sent = sure ? INTX_LOW : INTX_UNKNOWN;
 }
 
 void fb_ep_irq_sent(struct fb_device *dev, const struct fb_req *req)
 {
 	if (req->kind == REQ_INTX) {
 		dev->intx_queued = false;
-		dev->intx_sent = req->intx.level;
+		dev->intx_sent = req->intx.level ? INTX_HIGH : INTX_LOW;
+		dev->offers.intx_since++;
 		if (req->intx.level)
 			dev->stats.interrupts++;
-		intx_update(dev);
+		fb_ep_intx_update(dev);
 	} else {
 		struct fb_vector *vec = &dev->vectors[req->msi.vector];
 
@@ -245,7 +253,7 @@ static void fire_pending_msix(struct fb_device *dev, unsigned v)
 
 void fb_ep_irq_config_changed(struct fb_device *dev)
 {
-	intx_update(dev);
+	fb_ep_intx_update(dev);
 	if (dev->view.msix) {
 		for (unsigned v = 0; v < dev->msix_vectors; v++)
 			fire_pending_msix(dev, v);
@@ -349,7 +357,7 @@ void fb_ep_irq_reset(struct fb_device *dev)
 	memset(dev->msix_pba, 0, (dev->msix_vectors + 63u) / 64 * sizeof(*dev->msix_pba));
 	dev->intx_level = false;
 	if (dev->port)
-		intx_update(dev);
+		fb_ep_intx_update(dev);
 	else
-		dev->intx_sent = false;
+		dev->intx_sent = INTX_LOW;
 }

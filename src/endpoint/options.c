@@ -32,7 +32,7 @@ static const struct fb_option common[] = {
 	FB_OPTION(struct fb_common_options, msi, "msi", FB_OPT_BOOL, .def = "on", .help = "offer MSI"),
 	FB_OPTION(struct fb_common_options, msix, "msix", FB_OPT_BOOL, .def = "on", .help = "offer MSI-X"),
 	FB_OPTION(struct fb_common_options, prefetch, "prefetch", FB_OPT_BOOL, .def = "on",
-		  .help = "let the root send along with a doorbell what will be read next"),
+		  .help = "let the root send ahead what will be read next, and answer reads from what was offered"),
 	FB_OPTION(struct fb_common_options, d3_reset, "d3-reset", FB_OPT_BOOL, .def = "off",
 		  .help = "lose all state on the way from D3hot to D0 (No_Soft_Reset 0)"),
 };

@@ -13,9 +13,9 @@
  *  - DMA reads: each remembers how much had been queued when it began, and may
  *    be sent when that much has left (dma_read.c).
  *
- * Bounds: writes by the model's own concurrency; an interrupt vector, INTx,
- * PME_TO_Ack and each error message have at most one entry; completions by
- * credits.
+ * Bounds: writes by the model's own concurrency; an interrupt vector, INTx, an
+ * offer, PME_TO_Ack and each error message have at most one entry; completions
+ * by credits.
  *
  * An interrupt's address, data and mask are looked up when it leaves, so that
  * one that was masked meanwhile becomes pending instead.
@@ -126,6 +126,8 @@ static int send_entry(struct fb_device *dev, struct fb_req *req)
 		return send_message(dev, req->msg.code, req->msg.route, req->msg.vendor_data);
 	case REQ_RING:
 		return fb_ring_send(dev, req->ring.slot);
+	case REQ_OFFER:
+		return fb_offer_send(dev);
 	case REQ_CPL:
 		return send_completion(dev, &req->cpl.request, req->cpl.status, req->cpl.data, req->cpl.len,
 				       &req->cpl.sent);
@@ -159,6 +161,9 @@ static void entry_over(struct fb_device *dev, struct fb_req *req, int status)
 		break;
 	case REQ_RING:
 		dev->rings.queued &= ~(UINT64_C(1) << req->ring.slot);
+		break;
+	case REQ_OFFER:
+		dev->offers.queued = false;
 		break;
 	case REQ_CPL:
 		free(req->cpl.data);

@@ -49,6 +49,7 @@ void fb_reset(struct fb_device *dev, enum fb_reset kind)
 	fb_ep_config_update(dev);
 	fb_dma_cancel(dev, true);
 	fb_ring_forget(dev);
+	fb_offer_forget(dev);
 	fb_held_cancel(dev);
 	fb_sched_stop_timers(dev);
 	if (kind == FB_RESET_SESSION)

@@ -112,6 +112,7 @@ void fb_ring_forget(struct fb_device *dev)
 {
 	fb_ring_drop(dev);
 	fb_shadow_forget(dev);
+	dev->root_can = 0;
 	memset(dev->rings.rule, 0, sizeof(dev->rings.rule));
 }
 
@@ -157,10 +158,13 @@ void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp)
 		came_ahead(dev, tlp);
 		break;
 	case FB_RING_ABLE:
-		fb_shadow_able(dev, tlp);
+		dev->root_can = fb_get_le32(tlp->data);
 		break;
 	case FB_RING_INDEX:
 		fb_shadow_message(dev, tlp);
+		break;
+	case FB_OFFER_USED:
+		fb_offer_used(dev, tlp);
 		break;
 	}
 }

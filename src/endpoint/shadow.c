@@ -133,14 +133,9 @@ void fb_shadow_message(struct fb_device *dev, const struct pcie_tlp *tlp)
 	tell_model(dev, slot, index);
 }
 
-void fb_shadow_able(struct fb_device *dev, const struct pcie_tlp *tlp)
-{
-	dev->rings.root_able = fb_get_le32(tlp->data) & FB_RING_CAN_SHADOW;
-}
-
 bool fb_device_ring_shadow_able(const struct fb_device *dev)
 {
-	return dev->rings.root_able && dev->options.prefetch && !dev->thread;
+	return dev->root_can & FB_RING_CAN_SHADOW && dev->options.prefetch && !dev->thread;
 }
 
 void fb_shadow_set(struct fb_device *dev, unsigned slot)
@@ -158,6 +153,5 @@ void fb_shadow_set(struct fb_device *dev, unsigned slot)
 void fb_shadow_forget(struct fb_device *dev)
 {
 	dev->rings.shadows = dev->rings.later = 0;
-	dev->rings.root_able = false;
 	fb_timer_cancel(&dev->rings.timer);
 }

@@ -59,6 +59,7 @@ struct fb_port {
 	const struct fb_port_user *user;
 	void *arg;
 	struct fb_port_credit current; /* of the TLP being delivered */
+	uint32_t requests; /* TLPs sent in this session, but completions: what the other side has to get before it is up to date */
 };
 
 /*
@@ -67,7 +68,13 @@ struct fb_port {
  * -EINVAL: pcie_tlp_encode() refuses it (logged: a bug of the caller).
  * Leaves at the end of the loop's round, together with what else is sent in it.
  */
-static inline int fb_port_send(struct fb_port *port, const struct pcie_tlp *tlp) { return port->ops->send(port, tlp); }
+static inline int fb_port_send(struct fb_port *port, const struct pcie_tlp *tlp)
+{
+	int err = port->ops->send(port, tlp);
+
+	port->requests += !err && pcie_tlp_fc(tlp->type) != PCIE_FC_CPL;
+	return err;
+}
 
 /* The credit of the TLP that the tlp() callback is looking at. */
 static inline struct fb_port_credit fb_port_credit(const struct fb_port *port) { return port->current; }

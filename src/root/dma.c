@@ -212,6 +212,7 @@ static void message(struct fb_root_function *f, const struct pcie_tlp *tlp)
 				left_out);
 	} else if (code == PCIE_MSG_VENDOR_TYPE1 && !fb_function_in_reset(f)) {
 		fb_vm_ring_message(f, tlp);
+		fb_vm_offer_message(f, tlp);
 	}
 	/* PM_PME, LTR and others' vendor-defined messages have nobody to go to behind QEMU: counted, no more. */
 }

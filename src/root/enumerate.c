@@ -237,6 +237,7 @@ static void forget(struct fb_root_function *f)
 	fb_irq_wire_reset(f);
 	fb_dma_forget(f);
 	fb_vm_ring_forget(f);
+	fb_vm_offer_forget(f);
 }
 
 void fb_reset_start(struct fb_root_function *f)

@@ -250,6 +250,7 @@ void fb_function_lost(struct fb_root_function *f, int reason, const char *text)
 	fb_irq_wire_reset(f);
 	fb_dma_forget(f);
 	fb_vm_ring_forget(f);
+	fb_vm_offer_forget(f);
 	if (state == FB_ROOT_ABSENT || state == FB_ROOT_GONE)
 		return;
 	unlisten(f);

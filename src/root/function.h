@@ -12,6 +12,7 @@
  *	dma_message.c    the same by DMA_READ and DMA_WRITE messages
  *	ring.c           ring prefetch: what the function will ask for next is sent along
  *	shadow.c         shadow doorbells of rings
+ *	offer.c          register values that the function has sent ahead of reads
  *	dma_access.c     bytes of it, for dma.c and remote.c
  *	remote.c         what requesters on other machines ask of it
  *	irq.c            SET_IRQS, MSI, MSI-X, INTx, eventfds
@@ -27,6 +28,7 @@
 #include "root/requester.h"
 #include "root/root.h"
 #include "root/vfio_user.h"
+#include "tlp/offer_wire.h"
 #include "tlp/ring_wire.h"
 #include "util/listener.h"
 #include "util/log.h"
@@ -176,6 +178,13 @@ struct fb_rings {
 	bool announced; /* FB_RING_ABLE was sent */
 };
 
+/* ---- Offers (offer.c) ---- */
+
+struct fb_vm_offer {
+	struct fb_offer last; /* n 0: none */
+	unsigned first;       /* the values in front of it are gone */
+};
+
 /* ---- The function ---- */
 
 struct fb_root_function {
@@ -219,6 +228,7 @@ struct fb_root_function {
 	struct fb_dma dma;
 	struct fb_irq irq;
 	struct fb_rings rings;
+	struct fb_vm_offer offer;
 
 	struct fb_root_counters count;
 	struct fb_hop times[FB_ROOT_HOPS];
@@ -306,10 +316,17 @@ int fb_vm_ring_send(struct fb_root_function *f, uint32_t what, const uint8_t *pa
 /* The ring's index is `index` now: what is new in it goes ahead. */
 void fb_vm_ring_moved(struct fb_root_function *f, struct fb_vm_ring *ring, uint32_t index);
 
+void fb_vm_ring_announce(struct fb_root_function *f); /* what this root can do; once it may, and not before */
+
 /* shadow.c */
-void fb_vm_shadow_announce(struct fb_root_function *f);
 /* The VM writes a register. True: a doorbell, and all that was to be said has been; the write itself need not go. */
 bool fb_vm_shadow_written(struct fb_root_function *f, unsigned region, uint64_t offset, uint32_t value);
+
+/* offer.c */
+void fb_vm_offer_message(struct fb_root_function *f, const struct pcie_tlp *tlp);
+void fb_vm_offer_forget(struct fb_root_function *f);
+/* True: the VM's read is answered, the bytes are in buf, and the function has been told. */
+bool fb_vm_offer_take(struct fb_root_function *f, unsigned region, uint64_t offset, uint32_t len, uint8_t *buf);
 
 /* dma_message.c */
 void fb_dma_init(struct fb_root_function *f);

@@ -371,7 +371,9 @@ int fb_vm_region_read(struct fb_root_function *f, const struct vfio_user_message
 					   ? fb_config_read_ops(&f->cfg, (uint32_t)r.offset, r.count, vm->access.ops)
 					   : io_ops(f, &r, NULL, vm->access.ops);
 	}
-	if (!f->port || (memory ? vm->access.len : vm->access.n_ops) == 0)
+	if (memory && fb_vm_offer_take(f, r.region, r.offset, r.count, vm->buf))
+		answer(vm);
+	else if (!f->port || (memory ? vm->access.len : vm->access.n_ops) == 0)
 		answer(vm); /* all ones, or all virtual, or nothing asked for */
 	else
 		start(vm);
@@ -404,7 +406,7 @@ static void posted(struct fb_root_function *f, const struct region_request *r, c
 
 	f->count.mmio_writes++;
 	if (!f->rings.announced)
-		fb_vm_shadow_announce(f);
+		fb_vm_ring_announce(f);
 	if (f->rings.n && r->count == 4 && fb_vm_shadow_written(f, r->region, r->offset, fb_get_le32(data)))
 		return;
 	err = write_memory(f, r, data);

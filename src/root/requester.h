@@ -120,6 +120,11 @@ void fb_rq_cancel(struct fb_requester *rq, struct fb_access *access);
 int fb_rq_write(struct fb_requester *rq, uint64_t address, const void *data, uint32_t len);
 /* Posted writes that are queued, bytes. */
 static inline size_t fb_rq_posted(const struct fb_requester *rq) { return rq->posted_end - rq->posted_start; }
+/* Nothing waits to be sent. */
+static inline bool fb_rq_all_sent(const struct fb_requester *rq)
+{
+	return fb_rq_posted(rq) == 0 && !rq->fifo.head && !rq->urgent.head;
+}
 void fb_rq_drop_posted(struct fb_requester *rq);
 
 /* While held only urgent accesses and the posted writes that came before leave. */

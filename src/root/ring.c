@@ -58,6 +58,21 @@ int fb_vm_ring_send(struct fb_root_function *f, uint32_t what, const uint8_t *pa
 	return fb_port_send(f->port, &tlp);
 }
 
+void fb_vm_ring_announce(struct fb_root_function *f)
+{
+	uint32_t can = FB_RING_CAN_OFFERS;
+	uint8_t payload[4];
+
+	if (!f->port || !fb_vm_ring_may(f))
+		return;
+	f->rings.announced = true;
+	/* With most of the memory out of reach here, it would be the function that looks at shadows, each time. */
+	if (f->dma.map.mapped_bytes > f->dma.map.bytes / 2)
+		can |= FB_RING_CAN_SHADOW;
+	fb_put_le32(payload, can);
+	(void)fb_vm_ring_send(f, FB_RING_ABLE, payload, sizeof(payload));
+}
+
 static uint32_t message_max(const struct fb_root_function *f)
 {
 	uint32_t max = f->rq.mps - FB_RING_AHEAD_HEADER;

@@ -132,6 +132,7 @@ struct fb_root_counters {
 	uint64_t ahead, ahead_bytes; /* ring prefetch: messages with what the function would have asked for */
 	/* shadow doorbells: written by the VM; of these looked after here; that had moved on beyond what was written */
 	uint64_t shadow_rung, shadow_served, shadow_found;
+	uint64_t offers, reads_offered, bad_offers; /* messages with register values; VM's reads answered from them; refused */
 	uint64_t messages, errors_reported; /* Msg TLPs; ERR_* among them */
 	uint64_t unsupported;       /* TLPs that a root does not serve */
 	/* the vfio-user client */

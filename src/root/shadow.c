@@ -106,15 +106,3 @@ bool fb_vm_shadow_written(struct fb_root_function *f, unsigned region, uint64_t 
 	}
 	return false;
 }
-
-void fb_vm_shadow_announce(struct fb_root_function *f)
-{
-	uint8_t payload[4];
-
-	/* With most of the memory out of reach here, it would be the function that looks, each time. */
-	if (!f->port || !fb_vm_ring_may(f))
-		return;
-	f->rings.announced = true;
-	fb_put_le32(payload, f->dma.map.mapped_bytes > f->dma.map.bytes / 2 ? FB_RING_CAN_SHADOW : 0);
-	(void)fb_vm_ring_send(f, FB_RING_ABLE, payload, sizeof(payload));
-}

@@ -30,7 +30,8 @@ enum {
 	FB_RING_ABLE = 0x41424c45,  /* root to function: what it can do, FB_RING_CAN_* (4) */
 	FB_RING_INDEX = 0x494e4458, /* root to function: slot (1), zeros (3), the index in its shadow (4) */
 
-	FB_RING_CAN_SHADOW = 1,  /* it serves shadow doorbells */
+	FB_RING_CAN_SHADOW = 1 << 0, /* it serves shadow doorbells */
+	FB_RING_CAN_OFFERS = 1 << 1, /* it answers reads from offers (tlp/offer_wire.h) */
 
 	FB_RING_SLOTS = 64,      /* rings of a function */
 	FB_RING_RULE_SIZE = 52,

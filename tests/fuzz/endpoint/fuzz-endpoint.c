@@ -6,7 +6,8 @@
  * in a port, and also made from fields, so that most of them are well formed.
  * What must hold: every request is answered at most once, with completions that
  * add up; done() is called once for each accepted transfer; nothing is sent
- * without a session; no DMA lands outside what was asked; nothing leaks.
+ * without a session; no DMA lands outside what was asked; a use of an offer is a
+ * read of just that; nothing leaks.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #include "../../model/endpoint/probe.h"
 #include "endpoint/endpoint.h"
+#include "tlp/offer_wire.h"
 #include "tlp/ring_wire.h"
 #include "tlp/split.h"
 #include "util/log.h"
@@ -248,7 +250,7 @@ static void session(bool on)
 /* A request made of fields; addresses mostly near the BARs. */
 static void request(struct fb_reader *r)
 {
-	static const uint32_t whats[] = {FB_RING_AHEAD, FB_RING_INDEX, FB_RING_ABLE};
+	static const uint32_t whats[] = {FB_RING_AHEAD, FB_RING_INDEX, FB_RING_ABLE, FB_OFFER_USED};
 	static const uint64_t bases[] = {0xe0000000, 0x8000000000, 0x8000008000, 0x1000};
 	static uint8_t data[PCIE_TLP_MAX_DATA];
 	uint8_t kind = fb_rd_u8(r);
@@ -278,7 +280,7 @@ static void request(struct fb_reader *r)
 	tlp.msg_route = kind >> 5 & 7;
 	if (tlp.msg_code == PCIE_MSG_VENDOR_TYPE1) {
 		tlp.vendor_id = FB_RING_VENDOR;
-		tlp.vendor_data = whats[tlp.tag % 3];
+		tlp.vendor_data = whats[tlp.tag % 4];
 	}
 	tlp.byte_count = 1 + tlp.address % 4096;
 	tlp.lower_address = tlp.address & 0x7f;
@@ -338,6 +340,21 @@ static void enumerate(void)
 	fb_device_ring_set(f.dev, 0, &ring);
 }
 
+/* What reads would give now: some registers of BAR 0 and BAR 2. */
+static void offer(uint8_t what)
+{
+	struct probe *p = fb_device_state(f.dev);
+	struct fb_device_value values[3];
+	unsigned n = what % 4;
+
+	for (unsigned i = 0; i < n; i++) {
+		values[i] = (struct fb_device_value){.bar = what & 0x10 ? 2 : 0, .size = 4, .inert = what & 0x20 && i == 0,
+						     .lowers_intx = what & 0x40, .offset = 0x40 + 4 * i};
+		values[i].value = fb_get_le32((values[i].bar ? p->bar2 : p->bar0) + values[i].offset);
+	}
+	fb_device_offer(f.dev, values, n);
+}
+
 /* One of the accesses that the model has deferred. */
 static bool end_access(uint8_t which)
 {
@@ -359,6 +376,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	struct fb_reader r = fb_reader(bytes, size);
+	struct fb_function_info info;
 
 	fb_log_set_level(FB_LOG_ERROR);
 	memset(&f, 0, sizeof(f));
@@ -391,7 +409,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 			answer(&r);
 			break;
 		case 10:
-			fb_irq(f.dev, fb_rd_u8(&r));
+			if (what & 0x80)
+				offer(fb_rd_u8(&r));
+			else
+				fb_irq(f.dev, fb_rd_u8(&r));
 			break;
 		case 11:
 			fb_intx_set(f.dev, what & 0x10);
@@ -435,6 +456,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	}
 	session(false);
 	CHECK(f.started == f.ended);
+	fb_device_counters(f.dev, &info);
+	CHECK(info.bad_offers == 0);
 	fb_device_free(f.dev);
 	fb_loop_free(f.loop);
 	return 0;

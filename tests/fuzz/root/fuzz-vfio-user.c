@@ -6,8 +6,8 @@
  * 3 set), payload.
  *	0  raw bytes into the socket
  *	1  a message: command, flags, descriptors, then the body
- *	2  a TLP from the function, as on the wire; requester and tag are patched
- *	   to match something now and then
+ *	2  a TLP from the function, as on the wire; requester and tag, and of an offer
+ *	   what it has seen, are patched to match something now and then
  *	3  events: rounds of the loop, credits, silence, loss of the session
  */
 #include <fcntl.h>
@@ -96,12 +96,18 @@ static void send_message(const uint8_t *p, size_t n)
 
 static void send_tlp(const uint8_t *p, size_t n)
 {
+	uint8_t payload[1024];
 	struct pcie_tlp tlp;
 
 	if (!k.connected || n < 1 || pcie_tlp_decode(&tlp, p + 1, n - 1) != PCIE_TLP_OK)
 		return;
 	if (p[0] & 1)
 		tlp.requester_id = pcie_tlp_fc(tlp.type) == PCIE_FC_CPL ? FB_ROOT_ID : k.f->bdf;
+	if (p[0] & 2 && tlp.data && tlp.length >= 2 && tlp.vendor_data == FB_OFFER) {
+		memcpy(payload, tlp.data, tlp.length * 4u);
+		fb_put_le32(payload + 4, k.port.requests);
+		tlp.data = payload;
+	}
 	fake_send(&k, &tlp);
 }
 

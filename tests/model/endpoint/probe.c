@@ -79,6 +79,8 @@ static uint64_t probe_read(struct fb_device *dev, unsigned bar, uint64_t offset,
 	memcpy(&value, place(p, bar, offset), size);
 	record(p, false, bar, offset, value, size);
 	defer(dev, p);
+	if (bar == 0 && p->on_read)
+		p->on_read(dev, offset);
 	return value;
 }
 
@@ -116,6 +118,17 @@ static void probe_config_written(struct fb_device *dev, unsigned offset, unsigne
 	p->written_len = len;
 }
 
+static void probe_read_outdated(struct fb_device *dev, unsigned bar, uint64_t offset)
+{
+	struct probe *p = fb_device_state(dev);
+
+	p->n_outdated++;
+	p->outdated_bar = bar;
+	p->outdated_at = offset;
+	if (bar == 0 && p->on_read)
+		p->on_read(dev, offset);
+}
+
 const struct fb_model probe_model = {
 	.api = FB_DEVICE_API,
 	.size = sizeof(struct fb_model),
@@ -144,4 +157,5 @@ const struct fb_model probe_model = {
 	.quiesce = probe_quiesce,
 	.stats = probe_stats,
 	.config_written = probe_config_written,
+	.read_outdated = probe_read_outdated,
 };

@@ -40,7 +40,10 @@ struct probe {
 	bool busy;                               /* quiesce() says: not yet */
 	void (*on_write)(struct fb_device *dev, uint64_t offset, uint64_t value); /* BAR 0 */
 	void (*on_reset)(struct fb_device *dev);
+	void (*on_read)(struct fb_device *dev, uint64_t offset); /* BAR 0, behind the read; and an outdated one */
 	unsigned n_written, written_at, written_len; /* config_written(): how often, and the last one */
+	unsigned n_outdated, outdated_bar;           /* read_outdated(): the same */
+	uint64_t outdated_at;
 };
 
 extern const struct fb_model probe_model;

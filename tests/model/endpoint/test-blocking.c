@@ -58,6 +58,7 @@ static int64_t event_calls(struct fb_device *dev)
 	bad += fb_device_update_capability(dev, 0xc0, "", 1) != -EINVAL; /* it has added none */
 	fb_device_set_present(dev, true, NULL);
 	fb_device_ring_set(dev, 0, NULL);
+	fb_device_offer(dev, &(struct fb_device_value){.size = 4}, 1);
 	bad += !fb_device_bar_address(dev, 0, &addr) || addr == 0;
 	bad += !fb_irq_target(dev, 1, &addr, &data) || addr != SCRIPTED_MSI_ADDRESS || data != 1;
 	bad += fb_device_config_read(dev, 0) != 0xfb031b36;

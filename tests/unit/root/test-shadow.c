@@ -113,14 +113,14 @@ static void test_announced(void **state)
 	write_register(0);
 	assert_int_equal(fake_count(&k, PCIE_TLP_MSGD), 0);
 	enable(&c, 6);
-	expect_announced(0); /* no memory that could be looked at */
+	expect_announced(FB_RING_CAN_OFFERS); /* no memory that could be looked at */
 	client_close(&c);
 	fake_until(&k, state_is_ready, NULL);
 	client_attach(&c, &k);
 	assert_int_equal(client_map(&c, 0, MEM, 3, fd, 0), 0);
 	assert_int_equal(client_map(&c, MEM, MEM / 2, 3, -1, 0), 0);
 	enable(&c, 6);
-	expect_announced(FB_RING_CAN_SHADOW);
+	expect_announced(FB_RING_CAN_OFFERS | FB_RING_CAN_SHADOW);
 	close(fd);
 }
 
