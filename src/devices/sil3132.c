@@ -34,17 +34,58 @@ static uint32_t irq_status(const struct sil *s)
 	return status;
 }
 
+static bool irq_pending(const struct sil *s)
+{
+	return irq_status(s) & s->control & SIL_HOST_IRQ_ENABLE;
+}
+
 void sil_irq(struct sil *s, bool event)
 {
-	bool level = irq_status(s) & s->control & SIL_HOST_IRQ_ENABLE, was = s->level;
+	if (!irq_pending(s)) {
+		if (s->level)
+			fb_intx_set(s->dev, false);
+		s->level = false;
+	} else if (event || !s->level) {
+		s->raise = true;
+		sil_kick(s);
+	}
+}
 
-	s->level = level;
-	if (level && !was)
+/* What the host's interrupt handler reads, and in that order. */
+static void offer(struct sil *s)
+{
+	uint32_t status = irq_status(s), enabled = s->control & SIL_HOST_IRQ_ENABLE;
+	struct fb_device_value values[1 + SIL_PORTS] = {
+		{.bar = 0, .size = 4, .inert = true, .offset = SIL_HOST_IRQ_STATUS, .value = status}};
+	unsigned n = 1;
+
+	for (unsigned i = 0; i < SIL_PORTS; i++) {
+		const struct sil_port *port = &s->port[i];
+
+		if (status & 1u << i)
+			values[n++] = (struct fb_device_value){
+				.bar = 2, .size = 4, .offset = i * SIL_PORT_SIZE + SIL_PORT_SLOT_STATUS,
+				.value = sil_port_slot_status(port),
+				.lowers_intx = sil_port_read_clears(port) && !(status & enabled & ~(1u << i))};
+	}
+	fb_device_offer(s->dev, values, n);
+}
+
+/* At the end of a round: one interrupt for all that it brought, and the offer in front of it. */
+static void irq_flush(struct sil *s)
+{
+	bool raise = s->raise && irq_pending(s);
+
+	s->raise = false;
+	if (!raise)
+		return;
+	offer(s);
+	if (!s->level)
 		s->irqs++;
-	if (level && (event || !was) && fb_irq_mode(s->dev) == FB_IRQ_MSI)
+	s->level = true;
+	if (fb_irq_mode(s->dev) == FB_IRQ_MSI)
 		fb_irq(s->dev, 0);
-	if (level != was)
-		fb_intx_set(s->dev, level);
+	fb_intx_set(s->dev, true);
 }
 
 /* ---- Rounds ---------------------------------------------------------------------------- */
@@ -79,6 +120,7 @@ static void run(struct fb_device *dev, struct fb_device_batch *batch)
 			fb_device_timer_set(dev, &s->retry_timer, fb_device_now(dev) + RETRY_NS);
 	} while (s->again && ++rounds < RUN_ROUNDS);
 	s->running = false;
+	irq_flush(s);
 	if (s->again)
 		sil_kick(s);
 }
@@ -222,7 +264,7 @@ static uint32_t host_read(struct sil *s, uint32_t offset)
 	switch (offset) {
 	case SIL_HOST_SLOT_STATUS:
 	case SIL_HOST_SLOT_STATUS + 4:
-		return sil_port_slot_status(&s->port[offset / 4]);
+		return sil_port_slot_status_read(&s->port[offset / 4]);
 	case SIL_HOST_CONTROL:
 		return s->control;
 	case SIL_HOST_IRQ_STATUS:

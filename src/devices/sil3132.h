@@ -191,7 +191,9 @@ void sil_port_reset(struct sil_port *port); /* the port, not its drive */
 void sil_port_settle(struct sil_port *port);
 void sil_port_event(struct sil_port *port, uint32_t irq);
 bool sil_port_pending(const struct sil_port *port); /* an enabled interrupt */
-uint32_t sil_port_slot_status(struct sil_port *port); /* and what reading it does */
+uint32_t sil_port_slot_status(const struct sil_port *port);
+uint32_t sil_port_slot_status_read(struct sil_port *port); /* and what reading it does */
+bool sil_port_read_clears(const struct sil_port *port);    /* that leaves nothing pending */
 void sil_port_plug(struct sil_port *port);   /* its drive is present */
 void sil_port_unplug(struct sil_port *port);
 static inline bool sil_port_busy(const struct sil_port *port)
@@ -225,7 +227,8 @@ struct sil {
 	uint32_t control; /* SIL_HOST_CONTROL */
 	uint32_t kept[SIL_HOST_SIZE / 4];
 	uint32_t global_offset, port_offset; /* of indirect access */
-	bool level;
+	bool level; /* that something is pending has been told: INTx is asserted, or MSI was sent */
+	bool raise; /* it is to be told, at the end of the round */
 	uint64_t irqs;
 
 	bool closing, scheduled, running, again;
@@ -243,7 +246,7 @@ struct sil {
 };
 
 void sil_kick(struct sil *s);
-void sil_irq(struct sil *s, bool event); /* event: something new, so MSI is sent again */
+void sil_irq(struct sil *s, bool event); /* what is pending has changed; event: something new, so MSI is sent again */
 void sil_idle(struct sil *s);            /* stopping: is that all? */
 void sil_check_file(struct sil_port *port, bool whole); /* is the drive's file there? whole: it was just written */
 const char *sil_file_name(const char *path);

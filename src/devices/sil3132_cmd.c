@@ -76,6 +76,7 @@ static void complete(struct sil_slot *slot)
 
 	answer_fis(slot);
 	leave(slot, SIL_SLOT_IDLE);
+	fb_device_offer(port->s->dev, NULL, 0); /* it is active in what was offered */
 	port->active &= ~(1u << slot->number);
 	port->queued_active &= ~(1u << slot->number);
 	port->completions++;

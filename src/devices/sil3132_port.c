@@ -22,6 +22,7 @@ enum { /* SStatus */
 
 void sil_port_event(struct sil_port *port, uint32_t irq)
 {
+	fb_device_offer(port->s->dev, NULL, 0); /* what was offered does not have it */
 	port->irq |= irq;
 	sil_irq(port->s, (port->irq & port->irq_enable & irq) != 0);
 }
@@ -31,12 +32,26 @@ bool sil_port_pending(const struct sil_port *port)
 	return port->irq & port->irq_enable & SIL_IRQ_ALL;
 }
 
-uint32_t sil_port_slot_status(struct sil_port *port)
+/* Something that reading the slot status does not clear. */
+static bool needs_attention(const struct sil_port *port)
 {
-	uint32_t value = port->active;
+	return port->irq & port->irq_enable & SIL_IRQ_ALL & ~(uint32_t)SIL_IRQ_COMPLETE;
+}
 
-	if (port->irq & port->irq_enable & SIL_IRQ_ALL & ~(uint32_t)SIL_IRQ_COMPLETE)
-		value |= SIL_ATTENTION;
+uint32_t sil_port_slot_status(const struct sil_port *port)
+{
+	return port->active | (needs_attention(port) ? SIL_ATTENTION : 0);
+}
+
+bool sil_port_read_clears(const struct sil_port *port)
+{
+	return !(port->control & SIL_CTRL_IRQ_WOC) && !needs_attention(port);
+}
+
+uint32_t sil_port_slot_status_read(struct sil_port *port)
+{
+	uint32_t value = sil_port_slot_status(port);
+
 	if (!(port->control & SIL_CTRL_IRQ_WOC) && port->irq & SIL_IRQ_COMPLETE) {
 		port->irq &= ~(uint32_t)SIL_IRQ_COMPLETE;
 		sil_irq(port->s, false);
@@ -154,7 +169,7 @@ void sil_port_init(struct sil_port *port, struct sil *s, unsigned number)
 void sil_port_plug(struct sil_port *port)
 {
 	port->plugs++;
-	port->irq |= SIL_IRQ_DEVICE_EXCHANGED;
+	sil_port_event(port, SIL_IRQ_DEVICE_EXCHANGED);
 	link_update(port);
 }
 
@@ -282,7 +297,7 @@ uint32_t sil_port_read(struct sil_port *port, uint32_t offset)
 	case SIL_PORT_ERROR:
 		return port->error;
 	case SIL_PORT_SLOT_STATUS:
-		return sil_port_slot_status(port);
+		return sil_port_slot_status_read(port);
 	case SIL_PORT_CONTEXT:
 		return port->context;
 	case SIL_PORT_SCONTROL:

@@ -50,6 +50,7 @@ static bool tell(struct fb_root_function *f, unsigned i)
 
 	used.flags = lowers ? FB_OFFER_LOWERED : 0;
 	fb_offer_used_put(&used, payload);
+	fb_vu_reply_next(&f->vu); /* the VM waits, and the function does not */
 	if (fb_vm_ring_send(f, FB_OFFER_USED, payload, sizeof(payload)) < 0)
 		return false;
 	if (lowers)

@@ -65,9 +65,14 @@ uint8_t *fb_vu_put(struct fb_vu_conn *conn, uint16_t id, uint16_t command, uint3
 		update_events(conn);
 		return NULL;
 	}
+	fb_vu_reply_next(conn);
+	return body;
+}
+
+void fb_vu_reply_next(struct fb_vu_conn *conn)
+{
 	if (!conn->out_blocked)
 		fb_flush_schedule(conn->loop, &conn->flush);
-	return body;
 }
 
 static bool parse(struct fb_vu_conn *conn);

@@ -71,6 +71,8 @@ void fb_vu_pause(struct fb_vu_conn *conn, bool on);
  * then called at the end of the round).
  */
 uint8_t *fb_vu_put(struct fb_vu_conn *conn, uint16_t id, uint16_t command, uint32_t flags, uint32_t error, size_t len);
+/* What is put in this round leaves ahead of all that is scheduled for its end from now on. */
+void fb_vu_reply_next(struct fb_vu_conn *conn);
 
 static inline void fb_vu_reply_error(struct fb_vu_conn *conn, uint16_t id, uint16_t command, int err)
 {

@@ -3,7 +3,8 @@
  * A hostile guest against the SiI3132 model: the input is a script of register
  * accesses, request blocks, scatter lists, resets, faults of the bus and a file
  * that shrinks or goes. The model must not crash, leak, hang, move more at once
- * than a part, or hold anything back once all has settled.
+ * than a part, offer a register value that a read would not give, or hold
+ * anything back once all has settled.
  */
 #include <stdio.h>
 #include <string.h>
@@ -90,6 +91,9 @@ static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 	unsigned op = fb_rd_u8(r) % 16;
 	char path[32];
 
+	if (op != 8 && op != FUZZ_MEMORY && op != FUZZ_ROUNDS && op != FUZZ_TIME && op != 15)
+		dev->n_offer = 0; /* the guest asks something of it */
+
 	switch (op) {
 	case 0:
 	case 1:
@@ -108,6 +112,11 @@ static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 	case 8: {
 		uint16_t offset = fb_rd_le16(r);
 
+		if (offset & 0x8000) {
+			fuzz_must(!dev->n_offer || fake_use(dev, offset % dev->n_offer), "a value offered is what a read gives");
+			break;
+		}
+		dev->n_offer = 0;
 		dev->model->read(dev, 2, offset & 0x3ffc, 4);
 		dev->model->read(dev, 0, offset & 0x7c, 4);
 		break;

@@ -2,7 +2,9 @@
 /*
  * The SiI3132 on the real runtime: what the root is told of the activation
  * registers, that a write that came along with the activation costs no read, and
- * that one that came in part, wrong or not at all works as well.
+ * that one that came in part, wrong or not at all works as well. And the other way
+ * round: what an interrupt handler reads is offered in front of the interrupt, and
+ * a use of it loses no completion.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -17,6 +19,7 @@
 
 #include "devices/sil3132.h"
 #include "scripted_root.h"
+#include "tlp/offer_wire.h"
 #include "tlp/ring_wire.h"
 #include "util/reader.h"
 
@@ -229,11 +232,153 @@ static void test_reset(void **state)
 	assert_int_equal(r->dma_reads, 0);
 }
 
+/* ---- What the interrupt handler reads ------------------------------------------------------- */
+
+enum { DATA = 0x10000, BLOCK = 0x3000 };
+
+static void message(uint32_t what, const uint8_t *payload, unsigned len)
+{
+	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD, .completer_id = SCRIPTED_BDF, .msg_code = PCIE_MSG_VENDOR_TYPE1,
+			       .msg_route = PCIE_ROUTE_BY_ID, .vendor_id = FB_RING_VENDOR, .vendor_data = what,
+			       .length = (uint16_t)(len / 4), .data = payload};
+
+	scripted_root_send(r, &tlp);
+}
+
+static void used(const struct fb_offer *o, unsigned i)
+{
+	struct fb_offer_used u = {.seq = o->seq, .bar = o->value[i].bar, .offset = o->value[i].offset};
+	uint8_t payload[FB_OFFER_USED_SIZE];
+
+	if (o->value[i].flags & FB_OFFER_LOWERS_INTX && r->intx) {
+		u.flags = FB_OFFER_LOWERED;
+		r->intx = false;
+	}
+	fb_offer_used_put(&u, payload);
+	message(FB_OFFER_USED, payload, sizeof(payload));
+}
+
+static void read_command(unsigned slot)
+{
+	uint64_t block = r->mem_base + BLOCK + slot * 0x1000;
+	uint8_t *p = scripted_root_mem(r, block, SIL_PRB_READ), *fis = p + 8;
+
+	memset(p, 0, SIL_PRB_READ);
+	fis[0] = ATA_FIS_H2D;
+	fis[1] = ATA_FIS_H2D_COMMAND;
+	fis[2] = ATA_READ_FPDMA_QUEUED;
+	fis[3] = 1;
+	fis[7] = ATA_DEV_LBA;
+	fis[12] = (uint8_t)(slot << 3);
+	ata_put64(p + 32, r->mem_base + DATA);
+	ata_put32(p + 40, ATA_SECTOR);
+	ata_put32(p + 44, SIL_SGE_TRM);
+	reg(SIL_PORT_ACTIVATE + 8 * slot, (uint32_t)block);
+	reg(SIL_PORT_ACTIVATE + 8 * slot + 4, (uint32_t)(block >> 32));
+}
+
+static uint64_t wanted;
+
+static bool completed(void *arg)
+{
+	return s->port[0].completions >= wanted;
+}
+
+static void run_until(uint64_t completions)
+{
+	wanted = completions;
+	assert_true(scripted_root_until(r, completed, NULL, 10000));
+	scripted_root_run(r);
+}
+
+/* The last one in the log: behind the data, and, if so, in front of the interrupt. */
+static struct fb_offer last_offer(bool intx)
+{
+	const struct scripted_tlp *t;
+	struct fb_offer o = {0};
+	bool data = false, found = false, raised = false;
+
+	while ((t = scripted_root_take(r))) {
+		raised |= found && t->tlp.type == PCIE_TLP_MSG && t->tlp.msg_code == PCIE_MSG_ASSERT_INTA;
+		data |= t->tlp.type == PCIE_TLP_MWR && t->tlp.address == r->mem_base + DATA;
+		if (t->tlp.type != PCIE_TLP_MSGD || t->tlp.vendor_data != FB_OFFER)
+			continue;
+		found = true;
+		assert_true(data);
+		assert_true(fb_offer_get(&o, t->data, t->tlp.length * 4u));
+	}
+	assert_int_equal(raised, intx);
+	return o;
+}
+
+static void begin(void)
+{
+	uint8_t can[4];
+
+	reg(SIL_PORT_CONTROL_CLEAR, SIL_CTRL_PORT_RESET);
+	scripted_root_run(r);
+	reg(SIL_PORT_IRQ_STATUS, SIL_IRQ_ALL);
+	reg(SIL_PORT_IRQ_SET, SIL_IRQ_COMPLETE | SIL_IRQ_ERROR);
+	scripted_root_run(r);
+	fb_put_le32(can, FB_RING_CAN_OFFERS);
+	message(FB_RING_ABLE, can, sizeof(can));
+	r->keep_log = true;
+	scripted_root_forget(r);
+}
+
+static void test_offer(void **state)
+{
+	struct fb_function_info info;
+	struct fb_offer first, o;
+
+	begin();
+	for (unsigned i = 1; i <= 3; i++) { /* the usual way: one, read, the next */
+		read_command(3);
+		run_until(i);
+		o = last_offer(true);
+		assert_int_equal(o.n, 2);
+		assert_int_equal(o.value[0].value, 1);
+		assert_int_equal(o.value[1].offset, SIL_PORT_SLOT_STATUS);
+		assert_int_equal(o.value[1].value, 0);
+		used(&o, 1);
+		assert_int_equal(s->port[0].irq, 0);
+		assert_false(s->level);
+		assert_int_equal(r->intx_asserts, i);
+		assert_int_equal(r->intx_deasserts, 0); /* the root has seen to it */
+	}
+
+	/* Another ends while the use of the first one's offer is on its way: it is not lost. */
+	r->answer = ANSWER_NEVER;
+	read_command(3);
+	scripted_root_run(r);
+	scripted_root_answer_now(r, ANSWER_IN_ORDER);
+	read_command(4); /* its block is not there before the first one has ended */
+	run_until(4);
+	first = last_offer(true);
+	assert_int_equal(first.value[1].value, 0x10);
+	scripted_root_answer_now(r, ANSWER_IN_ORDER);
+	run_until(5);
+	o = last_offer(false); /* asserted it is */
+	assert_int_equal(o.n, 2);
+	assert_int_equal(o.value[1].value, 0);
+	assert_int_equal(r->intx_asserts, 4);
+	used(&first, 1);
+	assert_int_equal(s->port[0].irq, SIL_IRQ_COMPLETE);
+	assert_int_equal(r->intx_asserts, 5);
+	assert_int_equal(scripted_root_read(r, 2, SIL_PORT_SLOT_STATUS, 4), 0);
+	assert_int_equal(s->port[0].irq, 0);
+	assert_false(r->intx);
+	fb_device_counters(r->dev, &info);
+	assert_int_equal(info.offers_used, 3);
+	assert_int_equal(info.offers_outdated, 1);
+	assert_int_equal(info.bad_offers + info.bad_uses, 0);
+}
+
 #define W(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {W(test_told), W(test_used), W(test_reset)};
+	const struct CMUnitTest tests[] = {W(test_told), W(test_used), W(test_reset), W(test_offer)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

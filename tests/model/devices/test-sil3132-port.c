@@ -69,6 +69,7 @@ static void test_interrupt(void **state)
 	sil_host_set(&h, SIL_HOST_CONTROL, 2); /* the other port's only */
 	assert_false(h.dev->intx);
 	sil_host_set(&h, SIL_HOST_CONTROL, 3);
+	fake_settle(h.dev);
 	assert_true(h.dev->intx);
 	sil_set(&h, 0, SIL_PORT_IRQ_CLEAR, SIL_IRQ_COMPLETE);
 	assert_false(h.dev->intx);
@@ -87,6 +88,132 @@ static void test_interrupt(void **state)
 	fake_settle(h.dev);
 	assert_int_equal(sil_get(&h, 0, SIL_PORT_SLOT_STATUS), 0);
 	assert_int_equal(sil_get(&h, 0, SIL_PORT_IRQ_STATUS), 0);
+	sil_close(&h);
+}
+
+static void expect_offer(struct sil_host *h, unsigned n, uint32_t ports)
+{
+	assert_int_equal(h->dev->n_offer, n);
+	assert_int_equal(h->dev->offer[0].bar, 0);
+	assert_int_equal(h->dev->offer[0].offset, SIL_HOST_IRQ_STATUS);
+	assert_int_equal(h->dev->offer[0].value, ports);
+	assert_true(h->dev->offer[0].inert);
+}
+
+static void expect_slots(struct sil_host *h, unsigned i, unsigned port, uint32_t slots, bool lowers)
+{
+	assert_int_equal(h->dev->offer[i].bar, 2);
+	assert_int_equal(h->dev->offer[i].offset, port * SIL_PORT_SIZE + SIL_PORT_SLOT_STATUS);
+	assert_int_equal(h->dev->offer[i].value, slots);
+	assert_int_equal(h->dev->offer[i].lowers_intx, lowers);
+	assert_false(h->dev->offer[i].inert);
+}
+
+static void ring(struct sil_host *h, unsigned port, unsigned slot)
+{
+	sil_put(h, port, slot, sil_rw(ATA_CHECK_POWER_MODE, 0, 0), 0, 0);
+	sil_ring(h, port, slot);
+	h->dev->n_offer = 0;
+}
+
+/* A command that reads the file. */
+static void ring_read(struct sil_host *h, unsigned slot, uint16_t control)
+{
+	struct sil_request r = sil_rw(ATA_READ_DMA, 0, 1);
+
+	r.control = control;
+	sil_put(h, 0, slot, r, SIL_HOST_DATA, ATA_SECTOR);
+	sil_ring(h, 0, slot);
+	h->dev->n_offer = 0;
+}
+
+/* What the interrupt handler will read, ahead; and anew, or not, when it changes. */
+static void test_offer(void **state)
+{
+	struct sil_host h;
+	struct inject inj;
+
+	sil_start(&h, 1 * MIB, 1 * MIB, "");
+	fake_settle(h.dev);
+	assert_int_equal(h.dev->n_offer, 0); /* nothing is pending */
+	ring(&h, 0, 3);
+	fake_settle(h.dev);
+	expect_offer(&h, 2, 1);
+	expect_slots(&h, 1, 0, 0, true);
+	assert_true(fake_use(h.dev, 0));
+	assert_true(h.dev->intx);
+	assert_true(fake_use(h.dev, 1));
+	assert_false(h.dev->intx);
+	assert_int_equal(sil_host_get(&h, SIL_HOST_IRQ_STATUS), 0);
+	/* Both ports: neither read lowers it alone. */
+	ring(&h, 0, 3);
+	ring(&h, 1, 5);
+	fake_settle(h.dev);
+	expect_offer(&h, 3, 3);
+	expect_slots(&h, 1, 0, 0, false);
+	expect_slots(&h, 2, 1, 0, false);
+	assert_true(fake_use(h.dev, 1));
+	assert_true(h.dev->intx);
+	assert_true(fake_use(h.dev, 0));
+	assert_false(h.dev->intx);
+	/* The other one is pending, but not told to the host. */
+	sil_host_set(&h, SIL_HOST_CONTROL, 1);
+	ring(&h, 0, 3);
+	ring(&h, 1, 5);
+	fake_settle(h.dev);
+	expect_offer(&h, 3, 3);
+	expect_slots(&h, 1, 0, 0, true);
+	expect_slots(&h, 2, 1, 0, false);
+	assert_true(fake_use(h.dev, 1));
+	assert_true(fake_use(h.dev, 0));
+	sil_host_set(&h, SIL_HOST_CONTROL, 3);
+
+	/* Commands that are still active are in it, and it is anew when one has ended, */
+	inject_into(&inj, &h.s->host.aio);
+	inj.hold = true;
+	ring(&h, 0, 3);
+	ring_read(&h, 4, 0);
+	ring_read(&h, 5, SIL_PRB_NIEN);
+	fake_settle(h.dev);
+	expect_offer(&h, 2, 1);
+	expect_slots(&h, 1, 0, 0x30, true);
+	inject_release(&inj);
+	inj.hold = true;
+	fake_settle(h.dev);
+	expect_offer(&h, 2, 1);
+	expect_slots(&h, 1, 0, 0x20, true);
+	/* or gone, when that is no interrupt. */
+	inject_release(&inj);
+	fake_settle(h.dev);
+	assert_int_equal(h.dev->n_offer, 0);
+	assert_int_equal(sil_get(&h, 0, SIL_PORT_SLOT_STATUS), 0);
+
+	/* Completion that is not cleared by reading, and errors. */
+	sil_set(&h, 0, SIL_PORT_CONTROL_SET, SIL_CTRL_IRQ_WOC);
+	ring(&h, 0, 3);
+	fake_settle(h.dev);
+	expect_slots(&h, 1, 0, 0, false);
+	assert_true(fake_use(h.dev, 1));
+	assert_true(h.dev->intx);
+	sil_set(&h, 0, SIL_PORT_CONTROL_CLEAR, SIL_CTRL_IRQ_WOC);
+	assert_int_equal(sil_get(&h, 0, SIL_PORT_SLOT_STATUS), 0);
+	sil_put(&h, 0, 0, sil_rw(0xff, 0, 0), 0, 0);
+	sil_ring(&h, 0, 0);
+	fake_settle(h.dev);
+	expect_offer(&h, 2, 1);
+	expect_slots(&h, 1, 0, SIL_ATTENTION | 1, false);
+	assert_true(fake_use(h.dev, 1));
+	assert_true(h.dev->intx);
+
+	/* What comes by itself ends it at once; the interrupt that follows has another. */
+	ring(&h, 1, 5);
+	fake_settle(h.dev);
+	expect_offer(&h, 3, 3);
+	sil_port_unplug(&h.s->port[1]);
+	assert_int_equal(h.dev->n_offer, 0);
+	fake_settle(h.dev);
+	expect_offer(&h, 3, 3);
+	expect_slots(&h, 2, 1, SIL_ATTENTION, false);
 	sil_close(&h);
 }
 
@@ -323,6 +450,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_power_on), cmocka_unit_test(test_interrupt),     cmocka_unit_test(test_msi),
+		cmocka_unit_test(test_offer),
 		cmocka_unit_test(test_indirect), cmocka_unit_test(test_resets),        cmocka_unit_test(test_link),
 		cmocka_unit_test(test_hot_plug), cmocka_unit_test(test_refused_files), cmocka_unit_test(test_quiesce),
 	};

@@ -360,6 +360,24 @@ void fb_device_pointers_set(struct fb_device *dev, unsigned slot, const struct f
 	dev->pointers[slot] = pointers ? *pointers : (struct fb_device_pointers){0};
 }
 
+void fb_device_offer(struct fb_device *dev, const struct fb_device_value *values, unsigned n)
+{
+	if (n)
+		memcpy(dev->offer, values, n * sizeof(*values));
+	dev->n_offer = n;
+}
+
+bool fake_use(struct fb_device *dev, unsigned i)
+{
+	struct fb_device_value v = dev->offer[i];
+
+	if (!v.inert) { /* and those in front of it are gone, too */
+		memmove(dev->offer, dev->offer + i + 1, (dev->n_offer - i - 1) * sizeof(v));
+		dev->n_offer -= i + 1;
+	}
+	return dev->model->read(dev, v.bar, v.offset, v.size) == v.value && !(v.lowers_intx && dev->intx);
+}
+
 void fb_intx_set(struct fb_device *dev, bool asserted)
 {
 	dev->intx = asserted && dev->irq_mode == FB_IRQ_INTX;
@@ -578,5 +596,6 @@ void fake_reset(struct fb_device *dev, enum fb_reset kind)
 	fake_cancel_dma(dev, -ECANCELED);
 	dev->n_timers = 0;
 	dev->intx = false;
+	dev->n_offer = 0;
 	dev->model->reset(dev, kind);
 }

@@ -43,6 +43,8 @@ struct fb_device {
 	bool intx;
 	struct fb_device_ring ring[FB_DEVICE_RINGS]; /* entries 0: none */
 	struct fb_device_pointers pointers[FB_DEVICE_RINGS]; /* registers 0: none */
+	struct fb_device_value offer[FB_DEVICE_VALUES]; /* the last one; the test ends it (n_offer 0) with what the guest does */
+	unsigned n_offer;
 	char errors[4096];  /* of fb_device_error() and _warn(), a line each */
 	unsigned reads, writes, bad_addresses;
 	uint64_t read_bytes, write_bytes, max_write; /* max_write: the largest single one */
@@ -75,6 +77,8 @@ void fake_settle(struct fb_device *dev);
 void fake_advance(struct fb_device *dev, uint64_t ns);
 /* As the runtime: cancels DMA, then the model's reset(). */
 void fake_reset(struct fb_device *dev, enum fb_reset kind);
+/* The guest reads value i of the offer, as it may have it. False: read() gives something else. */
+bool fake_use(struct fb_device *dev, unsigned i);
 void fake_cancel_dma(struct fb_device *dev, int status);
 
 static inline uint32_t fake_read32(struct fb_device *dev, uint64_t offset)
