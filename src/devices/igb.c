@@ -84,6 +84,11 @@ static void irq_due(struct fb_device *dev, struct fb_device_timer *timer)
 	igb_irq_flush(fb_device_state(dev));
 }
 
+static void patience_over(struct fb_device *dev, struct fb_device_timer *timer)
+{
+	igb_irq_patience_over(fb_device_state(dev));
+}
+
 /* ---- Registers that are only stored ---------------------------------------------------------- */
 
 /* From `first` on, `count` registers, with the bits that can be written. */
@@ -433,6 +438,7 @@ static int model_realize(struct fb_device *dev)
 	n->dev = dev;
 	n->batch.run = run;
 	n->irq_timer.due = irq_due;
+	n->patience_timer.due = patience_over;
 	n->retry_timer.due = retry_due;
 	if (igb_mac_parse(n, n->opt.mac, n->mac)) {
 		fb_device_error(dev, "mac=%s: six bytes as in 52:54:00:12:34:56, not a multicast address and not all zero",
@@ -470,6 +476,7 @@ static void model_unrealize(struct fb_device *dev)
 
 	n->scheduled = true; /* no more runs are scheduled from here */
 	fb_device_timer_cancel(dev, &n->irq_timer);
+	fb_device_timer_cancel(dev, &n->patience_timer);
 	fb_device_timer_cancel(dev, &n->retry_timer);
 	igb_backend_close(n);
 	igb_arena_fini(&n->rx_arena);
@@ -499,6 +506,7 @@ static void model_stats(struct fb_device *dev, void (*put)(void *arg, const char
 	put(arg, "rx_dropped", n->rx_dropped);
 	put(arg, "rx_segments", n->rx_cut);
 	put(arg, "rx_holds", n->rx_holds);
+	put(arg, "rx_batches", n->rx_batches);
 	put(arg, "tx_frames", n->tx_frames);
 	put(arg, "tx_bytes", n->tx_bytes);
 	put(arg, "tx_segments", n->tx_cut);

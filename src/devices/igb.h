@@ -234,6 +234,8 @@ void igb_tx_drop_queue(struct igb_tx_queue *q);
 
 struct igb_vector {
 	bool due;            /* a cause came that the guest has not been told of */
+	bool told;           /* by a message after which the vector is masked: the guest is at work */
+	uint32_t frames;     /* received since it was unmasked last */
 	uint64_t last;       /* when it was told last */
 	uint64_t not_before; /* of what is due */
 };
@@ -241,6 +243,9 @@ struct igb_vector {
 void igb_irq_cause(struct igb *n, uint32_t icr);                /* other causes: ICR bits */
 void igb_irq_queue(struct igb *n, unsigned queue, bool transmit);
 void igb_irq_flush(struct igb *n);                              /* end of round: what is due is raised */
+void igb_irq_frame(struct igb *n, unsigned queue);              /* a frame came that the guest's work has to end with */
+bool igb_irq_enough(struct igb *n, unsigned queue);             /* no more before the guest has ended it; igb_rx_kick() comes */
+void igb_irq_patience_over(struct igb *n);
 void igb_irq_reset(struct igb *n);
 uint32_t igb_irq_read(struct igb *n, uint32_t offset);
 void igb_irq_write(struct igb *n, uint32_t offset, uint32_t value);
@@ -312,10 +317,10 @@ struct igb {
 	uint8_t scratch[IGB_FRAME_MAX + 64]; /* a segment on its way to the backend */
 
 	struct fb_device_batch batch;
-	struct fb_device_timer irq_timer, retry_timer;
+	struct fb_device_timer irq_timer, patience_timer, retry_timer;
 
 	uint64_t rx_frames, rx_bytes, rx_filtered, rx_dropped, rx_cut, tx_frames, tx_bytes, tx_cut, tx_errors, tx_offloaded,
-		irqs, descs_read, descs_written, dma_errors, unknown_writes, rx_holds, resets;
+		irqs, descs_read, descs_written, dma_errors, unknown_writes, rx_holds, rx_batches, resets;
 };
 
 #define IGB_REG(n, offset) ((n)->regs[(offset) / 4])

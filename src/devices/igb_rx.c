@@ -10,10 +10,10 @@
  * bytes are written when it comes; descriptors are written back at the end of the round, those in a row with one DMA
  * write; then the interrupt. DMA writes and interrupts keep that order.
  *
- * Where there is no descriptor, the frame waits (HOLD) and nothing more is read from the backend: the host's queue in
- * front of it fills and drops, as a switch would. With SRRCTL.DROP_EN the frame is dropped instead and other queues go
- * on. While nothing can be received at all (RCTL.RXEN off, no link, loopback), what comes is read and thrown away, so
- * that nothing old turns up later.
+ * Where there is no descriptor, or the guest is to end its work first (igb_irq.c), the frame waits (HOLD) and nothing more
+ * is read from the backend: the host's queue in front of it fills and drops, as a switch would. With SRRCTL.DROP_EN nothing
+ * waits: a frame without a descriptor is dropped, and other queues go on. While nothing can be received at all (RCTL.RXEN
+ * off, no link, loopback), what comes is read and thrown away, so that nothing old turns up later.
  */
 #include <errno.h>
 #include <string.h>
@@ -359,6 +359,10 @@ enum igb_rx_result igb_rx_frame(struct igb *n, struct igb_chunk *chunk, uint32_t
 		n->rx_dropped++;
 		return IGB_RX_DONE;
 	}
+	if (!(q->srrctl & IGB_SRRCTL_DROP_EN) && igb_irq_enough(n, f.queue)) {
+		n->rx_batches++;
+		return IGB_RX_HOLD;
+	}
 
 	indicate(n, frame, len, &h, &f, l4_good, &ind);
 	if (igb_time_received(n, frame, len, &h))
@@ -380,6 +384,8 @@ enum igb_rx_result igb_rx_frame(struct igb *n, struct igb_chunk *chunk, uint32_t
 	}
 	header = header_part(q, &h, bytes, &ind);
 	deliver(q, chunk, frame, bytes, header, &ind);
+	if (h.l4 != IGB_L4_TCP)
+		igb_irq_frame(n, f.queue);
 	fetch_more(q);
 	return IGB_RX_DONE;
 }
