@@ -17,7 +17,6 @@
  *	0a                     the server hangs up
  *	0b                     the guest switches MSI-X on
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,53 +43,23 @@ struct request {
 struct world {
 	struct vfio_server s;
 	struct scripted_root *r;
-	uint8_t in[8192];
-	size_t n_in;
 	struct request requests[REQUESTS];
 	unsigned n_requests;
 };
 
-/* What the client has sent: requests are kept, the rest is let go. */
-static void listen_to(struct world *w)
+/* Of what the client has sent, requests are kept. */
+static void keep(void *arg, const uint8_t *m, size_t size)
 {
-	for (;;) {
-		union {
-			struct cmsghdr align;
-			char bytes[CMSG_SPACE(16 * sizeof(int))];
-		} control;
-		struct iovec iov = {w->in + w->n_in, sizeof(w->in) - w->n_in};
-		struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
-				    .msg_controllen = sizeof(control.bytes)};
-		ssize_t n = w->s.fd < 0 ? -1 : recvmsg(w->s.fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		size_t at = 0, size;
+	struct world *w = arg;
+	struct request *q = &w->requests[w->n_requests];
 
-		if (n <= 0)
-			return;
-		for (struct cmsghdr *c = CMSG_FIRSTHDR(&mh); c; c = CMSG_NXTHDR(&mh, c)) {
-			for (unsigned i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-				int fd;
-
-				memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-				close(fd);
-			}
-		}
-		w->n_in += (size_t)n;
-		while (w->n_in - at >= 16 && (size = fb_get_le32(w->in + at + 4)) <= w->n_in - at) {
-			if ((fb_get_le32(w->in + at + 8) & 0x1f) == 0 && w->n_requests < REQUESTS) {
-				struct request *q = &w->requests[w->n_requests++];
-
-				q->id = fb_get_le16(w->in + at);
-				q->command = fb_get_le16(w->in + at + 2);
-				memset(q->body, 0, sizeof(q->body));
-				memcpy(q->body, w->in + at + 16, size - 16 < 16 ? size - 16 : 16);
-			}
-			at += size;
-		}
-		if (at == 0 && w->n_in == sizeof(w->in)) /* longer than this: an answer to a large DMA_READ */
-			at = w->n_in = 0;
-		memmove(w->in, w->in + at, w->n_in - at);
-		w->n_in -= at;
-	}
+	if ((fb_get_le32(m + 8) & 0x1f) || w->n_requests == REQUESTS)
+		return;
+	q->id = fb_get_le16(m);
+	q->command = fb_get_le16(m + 2);
+	memset(q->body, 0, sizeof(q->body));
+	memcpy(q->body, m + 16, size - 16 < 16 ? size - 16 : 16);
+	w->n_requests++;
 }
 
 static void send_bytes(struct world *w, const void *data, size_t len)
@@ -242,7 +211,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&w, &rd);
 		for (unsigned i = 0; i < 3; i++)
 			fb_loop_once(w.r->loop, 0);
-		listen_to(&w);
+		vfio_server_take(&w.s, keep, &w);
 		scripted_root_forget(w.r);
 	}
 	/* Whatever waits for the server ends with it: scripted_root_free() looks. */

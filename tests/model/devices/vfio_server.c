@@ -645,3 +645,38 @@ void vfio_server_stop(struct vfio_server *s)
 	close(s->listen_fd);
 	unlink(s->path);
 }
+
+void vfio_server_take(struct vfio_server *s, void (*message)(void *arg, const uint8_t *bytes, size_t size), void *arg)
+{
+	for (;;) {
+		union {
+			struct cmsghdr align;
+			char bytes[CMSG_SPACE(16 * sizeof(int))];
+		} control;
+		struct iovec iov = {s->in + s->n_in, sizeof(s->in) - s->n_in};
+		struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+				    .msg_controllen = sizeof(control.bytes)};
+		ssize_t n = s->fd < 0 ? -1 : recvmsg(s->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		size_t at = 0, size;
+
+		if (n <= 0)
+			return;
+		for (struct cmsghdr *c = CMSG_FIRSTHDR(&mh); c; c = CMSG_NXTHDR(&mh, c)) {
+			for (unsigned i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+				int fd;
+
+				memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+				close(fd);
+			}
+		}
+		s->n_in += (size_t)n;
+		while (s->n_in - at >= 16 && (size = get32(s->in + at + 4)) >= 16 && size <= s->n_in - at) {
+			message(arg, s->in + at, size);
+			at += size;
+		}
+		if (at == 0 && s->n_in == sizeof(s->in)) /* longer than this: an answer to a large DMA_READ */
+			at = s->n_in;
+		s->n_in -= at;
+		memmove(s->in, s->in + at, s->n_in);
+	}
+}

@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define VS_ID 0x7e57de5cu
@@ -83,11 +84,15 @@ struct vfio_server {
 		uint8_t *mem;
 	} mapped;
 	uint16_t next_id;
+	uint8_t in[8192]; /* vfio_server_take() */
+	size_t n_in;
 };
 
 /* Binds and starts to serve; path is made when empty. Ends the test when it cannot. */
 void vfio_server_start(struct vfio_server *s);
 /* Stops listening and serving, as if killed; the path may be used by another. */
 void vfio_server_stop(struct vfio_server *s);
+/* When the connection is the test's: each message that has come, without waiting; descriptors are closed. */
+void vfio_server_take(struct vfio_server *s, void (*message)(void *arg, const uint8_t *bytes, size_t size), void *arg);
 
 #endif
