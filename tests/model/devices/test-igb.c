@@ -208,20 +208,7 @@ static void test_transmit(void **state)
 /* As a root does that sends along with the tail what is new behind it. */
 static void send_ahead(struct nic *c, uint64_t address, uint32_t len)
 {
-	uint8_t payload[FB_RING_AHEAD_HEADER + FB_RING_AHEAD_MAX] = {0};
-	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
-			       .completer_id = SCRIPTED_BDF,
-			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
-			       .msg_route = PCIE_ROUTE_BY_ID,
-			       .vendor_id = FB_RING_VENDOR,
-			       .vendor_data = FB_RING_AHEAD,
-			       .length = (uint16_t)((FB_RING_AHEAD_HEADER + len + 3) / 4),
-			       .data = payload};
-
-	fb_put_le64(payload, address);
-	fb_put_le32(payload + 8, len);
-	memcpy(payload + FB_RING_AHEAD_HEADER, scripted_root_mem(c->r, address, len), len);
-	scripted_root_send(c->r, &tlp);
+	scripted_root_ahead(c->r, address, len, scripted_root_mem(c->r, address, len), len);
 }
 
 /* The tail, and perhaps what is behind it, as they come off a network: within a round of the loop. */

@@ -108,21 +108,9 @@ struct activation { /* off the network, within a round of the loop */
 static void send_ahead(uint64_t address, uint32_t len)
 {
 	while (len > 0) {
-		uint8_t payload[FB_RING_AHEAD_HEADER + 480] = {0};
 		uint32_t n = len < 480 ? len : 480;
-		struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
-				       .completer_id = SCRIPTED_BDF,
-				       .msg_code = PCIE_MSG_VENDOR_TYPE1,
-				       .msg_route = PCIE_ROUTE_BY_ID,
-				       .vendor_id = FB_RING_VENDOR,
-				       .vendor_data = FB_RING_AHEAD,
-				       .length = (uint16_t)((FB_RING_AHEAD_HEADER + n + 3) / 4),
-				       .data = payload};
 
-		fb_put_le64(payload, address);
-		fb_put_le32(payload + 8, n);
-		memcpy(payload + FB_RING_AHEAD_HEADER, scripted_root_mem(r, address, n), n);
-		scripted_root_send(r, &tlp);
+		scripted_root_ahead(r, address, n, scripted_root_mem(r, address, n), n);
 		address += n;
 		len -= n;
 	}

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "scripted_root.h"
+#include "tlp/ring_wire.h"
 #include "tlp/split.h"
 #include "util/reader.h"
 
@@ -421,6 +422,34 @@ uint16_t scripted_root_memory(struct scripted_root *r, uint64_t addr, const void
 		tlp.data = payload;
 	}
 	return scripted_root_send(r, &tlp);
+}
+
+void scripted_root_message(struct scripted_root *r, uint32_t what, const void *data, uint32_t len)
+{
+	uint8_t payload[FB_RING_AHEAD_HEADER + FB_RING_AHEAD_MAX] = {0};
+	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
+			       .completer_id = SCRIPTED_BDF,
+			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
+			       .msg_route = PCIE_ROUTE_BY_ID,
+			       .vendor_id = FB_RING_VENDOR,
+			       .vendor_data = what,
+			       .length = (uint16_t)((len + 3) / 4),
+			       .data = payload};
+
+	assert_in_range(len, 0, sizeof(payload));
+	memcpy(payload, data, len);
+	scripted_root_send(r, &tlp);
+}
+
+void scripted_root_ahead(struct scripted_root *r, uint64_t addr, uint32_t claimed, const void *data, uint32_t len)
+{
+	uint8_t payload[FB_RING_AHEAD_HEADER + FB_RING_AHEAD_MAX] = {0};
+
+	assert_in_range(len, 0, FB_RING_AHEAD_MAX);
+	fb_put_le64(payload, addr);
+	fb_put_le32(payload + 8, claimed);
+	memcpy(payload + FB_RING_AHEAD_HEADER, data, len);
+	scripted_root_message(r, FB_RING_AHEAD, payload, FB_RING_AHEAD_HEADER + len);
 }
 
 const struct scripted_tlp *scripted_root_take(struct scripted_root *r)

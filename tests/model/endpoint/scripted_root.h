@@ -135,6 +135,10 @@ void scripted_root_answer_now(struct scripted_root *r, enum scripted_answer how)
 uint16_t scripted_root_send(struct scripted_root *r, struct pcie_tlp *tlp);
 /* A memory request for `len` bytes; write when data is not NULL. */
 uint16_t scripted_root_memory(struct scripted_root *r, uint64_t addr, const void *data, uint32_t len);
+/* A vendor-defined message of the root's (tlp/ring_wire.h), of kind `what`; len bytes, filled up to a dword. */
+void scripted_root_message(struct scripted_root *r, uint32_t what, const void *data, uint32_t len);
+/* Memory that the device has not asked for yet: `len` bytes, by a message that says that they are `claimed`. */
+void scripted_root_ahead(struct scripted_root *r, uint64_t addr, uint32_t claimed, const void *data, uint32_t len);
 /*
  * The next TLP from the device that is in the log and not taken yet, which
  * must be of that type. Completions, messages and MSI are always in the log,

@@ -21,21 +21,12 @@ static const struct fb_device_value values[] = {{.bar = 0, .size = 4, .inert = t
 
 static struct probe *probe(struct scripted_root *r) { return fb_device_state(r->dev); }
 
-static void message(struct scripted_root *r, uint32_t what, const uint8_t *payload, unsigned len)
-{
-	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD, .completer_id = SCRIPTED_BDF, .msg_code = PCIE_MSG_VENDOR_TYPE1,
-			       .msg_route = PCIE_ROUTE_BY_ID, .vendor_id = FB_RING_VENDOR, .vendor_data = what,
-			       .length = (uint16_t)(len / 4), .data = payload};
-
-	scripted_root_send(r, &tlp);
-}
-
 static void able(struct scripted_root *r, uint32_t can)
 {
 	uint8_t payload[4];
 
 	fb_put_le32(payload, can);
-	message(r, FB_RING_ABLE, payload, sizeof(payload));
+	scripted_root_message(r, FB_RING_ABLE, payload, sizeof(payload));
 }
 
 static void used(struct scripted_root *r, uint32_t seq, uint32_t offset, uint8_t flags)
@@ -44,7 +35,7 @@ static void used(struct scripted_root *r, uint32_t seq, uint32_t offset, uint8_t
 	uint8_t payload[FB_OFFER_USED_SIZE];
 
 	fb_offer_used_put(&u, payload);
-	message(r, FB_OFFER_USED, payload, sizeof(payload));
+	scripted_root_message(r, FB_OFFER_USED, payload, sizeof(payload));
 }
 
 /* The registers have these values. */
@@ -229,7 +220,7 @@ static void test_used(void **state)
 	expect_refused(r, 8);
 	scripted_root_cfg_write(r, 4, 6, 2);
 	offer(r, 3);
-	message(r, FB_OFFER_USED, (const uint8_t[12]){0}, 8);
+	scripted_root_message(r, FB_OFFER_USED, (const uint8_t[12]){0}, 8);
 	expect_refused(r, 9);
 	assert_int_equal(counters(r).bad_offers + counters(r).offers_outdated, 0);
 	scripted_root_free(r);

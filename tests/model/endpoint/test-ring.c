@@ -31,20 +31,10 @@ static struct scripted_root *make(const char *options)
 /* `claimed` bytes at the address, by a message with `len` of them. */
 static void ahead(struct scripted_root *r, uint64_t address, uint32_t claimed, uint8_t fill, uint32_t len)
 {
-	uint8_t payload[FB_RING_AHEAD_HEADER + FB_RING_AHEAD_MAX] = {0};
-	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
-			       .completer_id = SCRIPTED_BDF,
-			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
-			       .msg_route = PCIE_ROUTE_BY_ID,
-			       .vendor_id = FB_RING_VENDOR,
-			       .vendor_data = FB_RING_AHEAD,
-			       .length = (uint16_t)((FB_RING_AHEAD_HEADER + len + 3) / 4),
-			       .data = payload};
+	uint8_t bytes[FB_RING_AHEAD_MAX];
 
-	fb_put_le64(payload, address);
-	fb_put_le32(payload + 8, claimed);
-	memset(payload + FB_RING_AHEAD_HEADER, fill, len);
-	scripted_root_send(r, &tlp);
+	memset(bytes, fill, sizeof(bytes));
+	scripted_root_ahead(r, address, claimed, bytes, len);
 }
 
 static unsigned dones;
