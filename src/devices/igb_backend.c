@@ -140,7 +140,7 @@ static ssize_t insert_tag(const struct msghdr *msg, uint8_t *buf, ssize_t len, s
 		memcpy(&aux, CMSG_DATA(c), sizeof(aux));
 		if (!(aux.tp_status & TP_STATUS_VLAN_VALID))
 			return len;
-		if (len < 14 || (size_t)len + 4 > room)
+		if (len < 14 || (size_t)len + 4 > room || o->csum_start > UINT16_MAX - 4)
 			return -EMSGSIZE;
 		memmove(buf + 16, buf + 12, (size_t)len - 12);
 		igb_put_be16(buf + 12, aux.tp_status & TP_STATUS_VLAN_TPID_VALID ? aux.tp_vlan_tpid : ETH_P_8021Q);
@@ -200,7 +200,10 @@ ssize_t igb_backend_read(struct igb *n, uint8_t *buf, size_t room, struct igb_of
 	}
 	if (b->vnet && !get_header(header, o, l4_good))
 		return -EPROTO;
-	return b->packet ? insert_tag(&msg, buf, got, room, o) : got;
+	if (b->packet)
+		got = insert_tag(&msg, buf, got, room, o);
+	b->truncated += got == -EMSGSIZE;
+	return got;
 }
 
 static void backend_ready(struct fb_device *dev, struct fb_device_fd *watch, uint32_t events)

@@ -197,6 +197,33 @@ def test_igb_queues(t):
     vm.quit()
 
 
+def test_igb_vlan_iface(t):
+    """VLAN 77 on a packet socket: the host takes the tag out of frames, and the box puts it in again; checksums that either
+    side leaves open are done at the right place."""
+    net = t.net()
+    net.iobox.ip("link", "add", "nicside", "type", "veth", "peer", "name", "peer")
+    for name in ("nicside", "peer"):
+        net.iobox.ip("link", "set", name, "up")
+    box = t.box(net, f"igb,id=nic0,iface=nicside,mac={MAC}")
+    vm = t.vm(net=net, modules=("igb",))
+    root = t.root(net, vm=vm)
+    root.wait_plugged("nic0")
+    eth = up(vm)
+    peer = t.start([sys.executable, HERE / "vlan_peer.py", "peer", 77, "10.77.77.1"], name="vlan", ns=net.iobox.name)
+    peer.wait_log("ready")
+    vm.run(f"ip link add link {eth} name v77 type vlan id 77 && ip addr add 10.77.77.2/24 dev v77 && ip link set v77 up")
+    for offload in ("on", "off"):
+        vm.run(f"ethtool -K {eth} tx {offload} rx {offload}")
+        vm.until(f"test $(cat /sys/class/net/{eth}/carrier) = 1", 30, "the link after the change of offloads")
+        ping(vm, "10.77.77.1", size=1400)
+        text = "x" * 1001
+        said = vm.run(f"bash -c 'exec 3<>/dev/udp/10.77.77.1/7; echo {text} >&3; timeout 20 dd bs=2000 count=1 status=none <&3'")
+        check(said.strip() == text, f"UDP echo, offloads {offload}: {said!r}\n{peer.text()}")
+    check(model(box)["backend_errors"] == 0, f"{model(box)}")
+    scenes.nothing_lost(root, "nic0")
+    vm.quit()
+
+
 def test_igb_comes_and_goes(t):
     """Unplugged and plugged again under traffic; then the box is killed: surprise removal; it comes back and works. On an
     interface that exists, by a packet socket."""
