@@ -18,7 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { URING_ENTRIES = 256, URING_INFLIGHT = 512 };
+enum {
+	URING_ENTRIES = 256,
+	URING_INFLIGHT = 512,
+	/* The kernel gathers more than two operations of a submission, and merges neighbours: all of it would end at once. */
+	LARGE = 64 << 10,
+	LARGE_AT_ONCE = 2,
+};
 
 bool fb_aio_goes_on(struct fb_aio_op *op, int *res)
 {
@@ -105,6 +111,9 @@ static bool uring_submit(struct fb_aio *aio)
 				u->last = &u->first;
 			prepare(u, sqe, op);
 			u->in_kernel++;
+			if (op->kind == FB_AIO_READ && op->len >= LARGE &&
+			    io_uring_sq_ready(&u->ring) >= LARGE_AT_ONCE)
+				break;
 		}
 		if (!io_uring_sq_ready(&u->ring))
 			break;

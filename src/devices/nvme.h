@@ -365,6 +365,7 @@ struct nvme {
 
 	struct fb_device_batch batch;
 	struct fb_device_poller poller;
+	uint32_t round_bytes; /* of data to the host, begun in this round of the loop */
 	struct fb_device_fd aio_watch;
 	struct fb_device_timer retry_timer, irq_timer, size_timer;
 };

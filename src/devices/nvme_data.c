@@ -366,6 +366,7 @@ uint16_t nvme_to_host(struct nvme_cmd *cmd, const uint8_t *buf)
 			break;
 		}
 		at += len;
+		cmd->n->round_bytes += (uint32_t)len;
 		from = to;
 	}
 	return err ? NVME_SC_DATA_TRANSFER_ERROR : NVME_SC_SUCCESS;

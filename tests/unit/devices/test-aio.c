@@ -201,12 +201,46 @@ static void test_at_once(void **state)
 	close(fd);
 }
 
+/* Small reads enter the kernel together, large ones so few at a time that it does not merge them. */
+static void test_large(void **state)
+{
+	enum { N = 8 };
+	static const struct {
+		uint32_t len;
+		unsigned submits;
+	} cases[] = {{4096, 1}, {64 << 10, N / 2}};
+	static uint8_t buf[N][64 << 10];
+	struct fb_aio aio;
+	char path[32];
+	int fd = temp_file(path, 1 << 20);
+
+	assert_int_equal(fb_aio_open(&aio, FB_AIO_URING, NULL, 0, false), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		struct counted c[N];
+		uint64_t before = aio.submits;
+
+		for (unsigned i = 0; i < N; i++) {
+			c[i] = (struct counted){.op = {.kind = FB_AIO_READ, .fd = fd, .buf = buf[i], .len = cases[k].len,
+						       .offset = i * cases[k].len, .done = ended}};
+			fb_aio_queue(&aio, &c[i].op);
+		}
+		assert_false(fb_aio_submit(&aio));
+		assert_int_equal(aio.submits - before, cases[k].submits);
+		fb_aio_drain(&aio);
+		for (unsigned i = 0; i < N; i++)
+			assert_int_equal(c[i].res, cases[k].len);
+	}
+	fb_aio_close(&aio);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_uring),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_at_once),
+		cmocka_unit_test(test_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -352,6 +352,42 @@ static void test_dma_errors(void **state)
 	host_close(&h);
 }
 
+/* Many large reads that end at once leave in several rounds, each with its completion entries and its interrupt. */
+static void test_large_reads_in_parts(void **state)
+{
+	enum { READS = 6, BYTES = 128 << 10 };
+	struct inject inj;
+	struct host h;
+	uint64_t buf[READS];
+	uint64_t cqes;
+
+	start(&h, "");
+	inject_into(&inj, &h.n->aio);
+	inj.hold = true;
+	for (unsigned i = 0; i < READS; i++) {
+		struct nvme_sqe sqe = host_rw(NVME_CMD_READ, 1, 0, BYTES / 512, 0, 0);
+
+		buf[i] = host_alloc(&h, BYTES, 4096);
+		host_prp(&h, &sqe, buf[i], BYTES);
+		host_put(&h, 1, sqe);
+	}
+	host_ring(&h, 1);
+	fake_settle(h.dev);
+	cqes = h.n->cqes;
+	memset(h.dev->irqs, 0, sizeof(h.dev->irqs));
+	inject_release(&inj);
+	for (uint64_t had = cqes; h.n->cqes < cqes + READS; had = h.n->cqes) {
+		fake_round(h.dev);
+		assert_true(h.n->cqes <= had + 2);
+	}
+	for (unsigned i = 0; i < READS; i++) {
+		assert_int_equal(SC(host_wait(&h, 1).status), 0);
+		check(&h, buf[i], 0, BYTES);
+	}
+	assert_true(h.dev->irqs[1] >= READS / 2);
+	host_close(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_sgl_errors),
 		cmocka_unit_test(test_bit_bucket),
 		cmocka_unit_test(test_dma_errors),
+		cmocka_unit_test(test_large_reads_in_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
