@@ -405,6 +405,12 @@ static uint64_t model_read(struct fb_device *dev, unsigned bar, uint64_t offset,
 	return 0;
 }
 
+static void model_read_outdated(struct fb_device *dev, unsigned bar, uint64_t offset)
+{
+	if (bar == 0)
+		igb_irq_read_outdated(fb_device_state(dev), (uint32_t)offset);
+}
+
 static void model_write(struct fb_device *dev, unsigned bar, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct igb *n = fb_device_state(dev);
@@ -565,6 +571,7 @@ const struct fb_model igb_model = {
 	.realize = model_realize,
 	.unrealize = model_unrealize,
 	.reset = model_reset,
+	.read_outdated = model_read_outdated,
 	.read = model_read,
 	.write = model_write,
 	.quiesce = model_quiesce,

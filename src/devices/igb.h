@@ -248,6 +248,7 @@ bool igb_irq_enough(struct igb *n, unsigned queue);             /* no more befor
 void igb_irq_patience_over(struct igb *n);
 void igb_irq_reset(struct igb *n);
 uint32_t igb_irq_read(struct igb *n, uint32_t offset);
+void igb_irq_read_outdated(struct igb *n, uint32_t offset);     /* the guest has seen what was offered before causes came */
 void igb_irq_write(struct igb *n, uint32_t offset, uint32_t value);
 
 /* ---- PHY, EEPROM, statistics, time ------------------------------------------------------------------ */
@@ -309,6 +310,7 @@ struct igb {
 	unsigned next_tx;        /* round robin */
 	unsigned dma;            /* under way */
 	bool scheduled, tx_wanted, rx_wanted;
+	bool offer_due; /* ICR is not what was offered */
 	bool rx_ready;           /* the backend may have frames */
 	bool rx_held;            /* the source waits for descriptors or memory */
 	bool tx_held;            /* a packet waits for the backend, or for the receive side in loopback */

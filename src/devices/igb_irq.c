@@ -23,6 +23,9 @@
  * for its receiver by itself, and frames in long rows are joined (GRO).
  *
  * A guest that masks the vector and takes frames for ever gets them too: PATIENCE_NS after it has shown signs of life last.
+ *
+ * Without MSI-X that read is of ICR, and its value is offered ahead of the interrupt, and anew in each round in which causes
+ * come before it is read. Any cause ends the offer at once, one that is set already, too: the guest has not seen that it came once more.
  */
 #include "devices/igb.h"
 
@@ -108,7 +111,12 @@ static void cause(struct igb *n, uint32_t icr, uint64_t delay)
 {
 	uint32_t before = n->icr & n->ims;
 
+	fb_device_offer(n->dev, NULL, 0);
 	n->icr |= icr & ~IGB_ICR_INTA;
+	if (!msix_mode(n) && n->icr & n->ims) {
+		n->offer_due = true;
+		igb_kick(n);
+	}
 	raise_causes(n, n->icr & n->ims & ~before, delay);
 	pin_update(n);
 }
@@ -183,6 +191,21 @@ void igb_irq_patience_over(struct igb *n)
 
 /* ---- Telling the guest ------------------------------------------------------------------ */
 
+static uint32_t icr_value(const struct igb *n)
+{
+	return n->icr | (n->icr & n->ims ? IGB_ICR_INTA : 0);
+}
+
+/* Where Linux' driver reads it. */
+static void offer_icr(struct igb *n)
+{
+	struct fb_device_value value = {.bar = 0, .size = 4, .lowers_intx = true, .offset = IGB_ICR, .value = icr_value(n)};
+
+	n->offer_due = false;
+	if (n->icr & n->ims)
+		fb_device_offer(n->dev, &value, 1);
+}
+
 static void tell(struct igb *n, unsigned vector)
 {
 	uint32_t bit = 1u << vector;
@@ -196,6 +219,8 @@ static void tell(struct igb *n, unsigned vector)
 			n->eims &= ~(n->eiam & bit);
 	} else if (!(n->icr & n->ims)) {
 		return;
+	} else {
+		offer_icr(n);
 	}
 	n->vector[vector].last = fb_device_now(n->dev);
 	n->vector[vector].told = true;
@@ -222,6 +247,8 @@ void igb_irq_flush(struct igb *n)
 		else if (at < first)
 			first = at;
 	}
+	if (n->offer_due && !n->vector[0].due && !msix_mode(n)) /* told, and not read yet */
+		offer_icr(n);
 	if (first == UINT64_MAX)
 		fb_device_timer_cancel(n->dev, &n->irq_timer);
 	else
@@ -237,11 +264,6 @@ static void auto_mask(struct igb *n, uint32_t icr)
 		n->ims &= ~n->iam;
 }
 
-static uint32_t icr_value(const struct igb *n)
-{
-	return n->icr | (n->icr & n->ims ? IGB_ICR_INTA : 0);
-}
-
 static uint32_t read_icr(struct igb *n)
 {
 	uint32_t value = icr_value(n);
@@ -254,6 +276,18 @@ static uint32_t read_icr(struct igb *n)
 		new_batch(n, 0);
 	pin_update(n);
 	return value;
+}
+
+void igb_irq_read_outdated(struct igb *n, uint32_t offset)
+{
+	if (msix_mode(n) || offset != IGB_ICR)
+		return;
+	auto_mask(n, icr_value(n));
+	if (!masked(n, 0))
+		new_batch(n, 0);
+	if (n->icr & n->ims)
+		set_due(n, 0, 0);
+	pin_update(n);
 }
 
 uint32_t igb_irq_read(struct igb *n, uint32_t offset)
@@ -365,6 +399,7 @@ void igb_irq_reset(struct igb *n)
 	n->icr = n->ims = n->iam = n->gpie = n->eicr = n->eims = n->eiac = n->eiam = 0;
 	for (unsigned v = 0; v < IGB_VECTORS; v++)
 		n->vector[v] = (struct igb_vector){0};
+	n->offer_due = false;
 	fb_device_timer_cancel(n->dev, &n->irq_timer);
 	fb_device_timer_cancel(n->dev, &n->patience_timer);
 	pin_update(n);

@@ -113,6 +113,9 @@ def test_igb_traffic(t):
     vm.until(f"test $(cat /sys/class/net/{eth}/carrier) = 1", 30, "the link after the change of VLAN offloads")
     ping(vm, "10.77.77.1")
     scenes.nothing_lost(root, "nic0")
+    ours, theirs = root.stats()["functions"][0]["counters"], box.stats()["functions"][0]["counters"]
+    check(ours["reads_offered"] > 0 and ours["bad_offers"] == theirs["bad_offers"] == theirs["bad_uses"] == 0,
+          f"ICR ahead of the interrupt: {ours}, {theirs}")
     vm.quit()
 
 

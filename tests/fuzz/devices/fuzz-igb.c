@@ -122,6 +122,12 @@ static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 {
 	unsigned op = fb_rd_u8(r) % 18;
 
+	/* Nothing has come and the guest has not asked for anything: what was offered is what it would get. */
+	if (dev->n_offer && op == 1)
+		fuzz_must(fake_use(dev, 0), "a value offered is what a read gives");
+	if (op < 2 || (op > 2 && op < 9) || op == FUZZ_MASTER || op == 15)
+		dev->n_offer = 0;
+
 	switch (op) {
 	case 0: {
 		uint64_t offset = fb_rd_le16(r) & 0xfffc;

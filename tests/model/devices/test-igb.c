@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "igb_nic.h"
+#include "tlp/offer_wire.h"
 #include "tlp/ring_wire.h"
 #include "util/reader.h"
 
@@ -452,6 +453,128 @@ static void test_msi(void **state)
 	(void)state;
 }
 
+/* ---- ICR ahead of the interrupt ---------------------------------------------------------------------- */
+
+static void message(struct nic *c, uint32_t what, const uint8_t *payload, unsigned len)
+{
+	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD, .completer_id = SCRIPTED_BDF, .msg_code = PCIE_MSG_VENDOR_TYPE1,
+			       .msg_route = PCIE_ROUTE_BY_ID, .vendor_id = FB_RING_VENDOR, .vendor_data = what,
+			       .length = (uint16_t)(len / 4), .data = payload};
+
+	scripted_root_send(c->r, &tlp);
+}
+
+static void used(struct nic *c, const struct fb_offer *o)
+{
+	struct fb_offer_used u = {.seq = o->seq, .offset = IGB_ICR};
+	uint8_t payload[FB_OFFER_USED_SIZE];
+
+	fb_offer_used_put(&u, payload);
+	message(c, FB_OFFER_USED, payload, sizeof(payload));
+}
+
+/* Of the rounds since: the last one. */
+static struct fb_offer offered(struct nic *c)
+{
+	const struct scripted_tlp *t;
+	struct fb_offer o = {0};
+
+	scripted_root_run(c->r);
+	while ((t = scripted_root_take(c->r))) {
+		if (t->tlp.type == PCIE_TLP_MSGD && t->tlp.vendor_data == FB_OFFER)
+			assert_true(fb_offer_get(&o, t->data, t->tlp.length * 4u));
+	}
+	return o;
+}
+
+static void expect_offered(const struct fb_offer *o, uint32_t icr)
+{
+	assert_int_equal(o->n, 1);
+	assert_int_equal(o->value[0].bar, 0);
+	assert_int_equal(o->value[0].offset, IGB_ICR);
+	assert_int_equal(o->value[0].size, 4);
+	assert_int_equal(o->value[0].value, IGB_ICR_INTA | icr);
+	assert_int_equal(o->value[0].flags, FB_OFFER_LOWERS_INTX);
+}
+
+static void test_offer(void **state)
+{
+	struct fb_function_info info;
+	struct fb_offer first, o;
+	uint8_t can[4];
+	struct nic c;
+
+	nic_open(&c, "");
+	scripted_root_enable_msi(c.r, 1);
+	fb_put_le32(can, FB_RING_CAN_OFFERS);
+	message(&c, FB_RING_ABLE, can, sizeof(can));
+	nic_write(&c, IGB_IAM, IGB_ICR_RXDW);
+	nic_write(&c, IGB_ICS, IGB_ICR_RXDW); /* masked: no interrupt, and nothing is read */
+	o = offered(&c);
+	assert_int_equal(o.n, 0);
+	nic_read(&c, IGB_ICR);
+
+	/* The usual way: used, masked, unmasked. */
+	nic_write(&c, IGB_IMS, IGB_ICR_RXDW | IGB_ICR_LSC);
+	igb_irq_cause(c.n, IGB_ICR_RXDW);
+	o = offered(&c);
+	expect_offered(&o, IGB_ICR_RXDW);
+	assert_int_equal(scripted_root_irqs(c.r, 0), 1);
+	used(&c, &o);
+	assert_int_equal(c.n->icr, 0);
+	assert_int_equal(c.n->ims, IGB_ICR_LSC);
+	igb_irq_cause(c.n, IGB_ICR_RXDW); /* while the guest is at work: seen when it unmasks */
+	o = offered(&c);
+	assert_int_equal(o.n, 0);
+	nic_write(&c, IGB_IMS, IGB_ICR_RXDW);
+	igb_irq_cause(c.n, IGB_ICR_LSC); /* and one more, in the same round */
+	o = offered(&c);
+	expect_offered(&o, IGB_ICR_RXDW | IGB_ICR_LSC);
+	assert_int_equal(scripted_root_irqs(c.r, 0), 2);
+	used(&c, &o);
+	assert_int_equal(c.n->icr, 0);
+
+	/* The same cause once more while the use is on its way: the value does not show it, and it is not lost. */
+	nic_write(&c, IGB_IMS, IGB_ICR_RXDW);
+	igb_irq_cause(c.n, IGB_ICR_RXDW);
+	first = offered(&c);
+	expect_offered(&first, IGB_ICR_RXDW);
+	igb_irq_cause(c.n, IGB_ICR_RXDW);
+	o = offered(&c);
+	expect_offered(&o, IGB_ICR_RXDW);
+	assert_int_equal(o.seq, first.seq + 2);
+	assert_int_equal(scripted_root_irqs(c.r, 0), 3);
+	used(&c, &first);
+	assert_int_equal(c.n->icr, IGB_ICR_RXDW);
+	assert_int_equal(c.n->ims, IGB_ICR_LSC);
+	nic_write(&c, IGB_IMS, IGB_ICR_RXDW);
+	o = offered(&c);
+	assert_int_equal(scripted_root_irqs(c.r, 0), 4);
+	nic_read(&c, IGB_ICR_2);
+	/* In the round in which it comes, and without a mask that the read sets. */
+	nic_write(&c, IGB_IAM, 0);
+	nic_write(&c, IGB_IMS, IGB_ICR_RXDW);
+	igb_irq_cause(c.n, IGB_ICR_RXDW);
+	first = offered(&c);
+	igb_irq_cause(c.n, IGB_ICR_RXDW);
+	used(&c, &first);
+	assert_int_equal(c.n->icr, IGB_ICR_RXDW);
+	scripted_root_run(c.r);
+	assert_int_equal(scripted_root_irqs(c.r, 0), 6);
+	assert_int_equal(nic_read(&c, IGB_ICR_2), IGB_ICR_INTA | IGB_ICR_RXDW);
+	/* With MSI-X a use, which was never offered, changes nothing. */
+	c.n->gpie = IGB_GPIE_MULTIPLE_MSIX;
+	igb_irq_cause(c.n, IGB_ICR_RXDW);
+	used(&c, &first);
+	c.n->gpie = 0;
+	assert_int_equal(c.n->icr, IGB_ICR_RXDW);
+	assert_int_equal(c.n->ims, IGB_ICR_RXDW | IGB_ICR_LSC);
+	fb_device_counters(c.r->dev, &info);
+	assert_int_equal(info.bad_offers + info.bad_uses, 0);
+	nic_close(&c);
+	(void)state;
+}
+
 /* EITR: the first at once, the next when the interval is over. */
 static void test_moderation(void **state)
 {
@@ -623,7 +746,7 @@ int main(void)
 		cmocka_unit_test(test_transmit_tso),
 		cmocka_unit_test(test_loopback),
 		cmocka_unit_test(test_msi),
-		cmocka_unit_test(test_moderation),
+		cmocka_unit_test(test_offer), cmocka_unit_test(test_moderation),
 		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_intx),
 		cmocka_unit_test(test_msix),
