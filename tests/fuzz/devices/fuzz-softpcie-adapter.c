@@ -212,6 +212,7 @@ static void reset(struct fuzz *f, bool session)
 	for (unsigned i = 0; i < SOFTPCIE_HOST_TAGS; i++)
 		must(f->s->tags[i].access == NULL, "no access survives a reset");
 	must(!f->s->first, "nor does one that waits for a tag");
+	check_dma(f); /* and their completions are forgotten: their tags come again while the root enumerates */
 	scripted_root_enumerate(r, NULL);
 }
 

@@ -110,9 +110,7 @@ static void step(struct nv *w, struct fb_reader *rd)
 		reset(w);
 		break;
 	case 9:
-		if (w->s.fd >= 0)
-			close(w->s.fd);
-		w->s.fd = -1;
+		vfio_server_die(&w->s);
 		break;
 	default:
 		scripted_root_answer_now(w->r, ANSWER_IN_ORDER);

@@ -183,9 +183,7 @@ static void step(struct world *w, struct fb_reader *rd)
 		w->r->answer = answers[fb_rd_u8(rd) & 3];
 		break;
 	case 10:
-		if (w->s.fd >= 0)
-			close(w->s.fd);
-		w->s.fd = -1;
+		vfio_server_die(&w->s);
 		break;
 	default:
 		scripted_root_enable_msix(w->r);
@@ -217,9 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* Whatever waits for the server ends with it: scripted_root_free() looks. */
 	w.r->answer = ANSWER_IN_ORDER;
 	scripted_root_answer_now(w.r, ANSWER_IN_ORDER);
-	if (w.s.fd >= 0)
-		close(w.s.fd);
-	w.s.fd = -1;
+	vfio_server_die(&w.s);
 	for (unsigned i = 0; i < 1000 && ((struct vu *)fb_device_state(w.r->dev))->state != VU_DOWN; i++)
 		fb_loop_once(w.r->loop, 0);
 	if (((struct vu *)fb_device_state(w.r->dev))->state != VU_DOWN)

@@ -260,9 +260,7 @@ void nv_kill(struct nv *w)
 {
 	w->r->answer = ANSWER_IN_ORDER;
 	scripted_root_answer_now(w->r, ANSWER_IN_ORDER);
-	if (w->s.fd >= 0)
-		close(w->s.fd);
-	w->s.fd = -1;
+	vfio_server_die(&w->s);
 	for (unsigned i = 0; i < 1000 && w->v->state != VU_DOWN; i++)
 		fb_loop_once(w->r->loop, 0);
 	for (unsigned i = 0; i < 20; i++)

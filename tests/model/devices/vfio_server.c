@@ -642,8 +642,18 @@ void vfio_server_stop(struct vfio_server *s)
 		pthread_join(s->thread, NULL);
 	s->started = false;
 	hang_up(s);
-	close(s->listen_fd);
+	if (s->listen_fd >= 0)
+		close(s->listen_fd);
 	unlink(s->path);
+}
+
+void vfio_server_die(struct vfio_server *s)
+{
+	if (s->listen_fd >= 0)
+		close(s->listen_fd);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = s->listen_fd = -1;
 }
 
 void vfio_server_take(struct vfio_server *s, void (*message)(void *arg, const uint8_t *bytes, size_t size), void *arg)

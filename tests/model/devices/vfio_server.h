@@ -92,7 +92,9 @@ struct vfio_server {
 void vfio_server_start(struct vfio_server *s);
 /* Stops listening and serving, as if killed; the path may be used by another. */
 void vfio_server_stop(struct vfio_server *s);
-/* When the connection is the test's: each message that has come, without waiting; descriptors are closed. */
+/* The connection is the test's: it ends, and there will be no other. */
+void vfio_server_die(struct vfio_server *s);
+/* The same: each message that has come, without waiting; descriptors are closed. */
 void vfio_server_take(struct vfio_server *s, void (*message)(void *arg, const uint8_t *bytes, size_t size), void *arg);
 
 #endif
