@@ -5,13 +5,15 @@ import os
 import re
 
 import scenes
-from farbus_vm import check
+from farbus_vm import check, wait_for
 
 TIMEOUT = 600
 
 # What libata says of errors that a test makes.
 ATA_ERRORS = (r"ata\d", r"^ +res [0-9a-f/:]+ Emask", r"sd \d:0:0:0", r"I/O error, dev sd", r"critical .* error, dev sd",
               r"Buffer I/O error on dev sd")
+# And of a box that is lost.
+LOST = (*ATA_ERRORS, r"device offline error, dev sd", *scenes.TORN_OUT, r"sata_sil24", r"Synchronize Cache", r"Start/Stop Unit")
 
 
 def sata_job(t, sizes=("256M", "64M"), options="", box_args=(), root_args=(), **vm_options):
@@ -167,4 +169,67 @@ def test_sata_drive_goes(t):
     scenes.nothing_lost(root, "sata0")
     root.unplug("sata0")
     vm.until("! ls /dev/sd? 2>/dev/null && ! lspci -n | grep -q 1095:3132", 30)
+    vm.quit()
+
+
+def test_sata_box_killed(t):
+    """The box is killed while files are written and flushed: surprise removal, the guest lives. When the box is back the
+    controller is plugged again, and each file that had been flushed is in the old file system."""
+    hold = ["--hold", "3s"]
+    net, box, vm, root, _, (a,), device = sata_job(t, sizes=("64M",), box_args=hold, root_args=hold)
+    vm.allow(*LOST, *scenes.SERVER_GONE)
+    # The disk's timer bounds how long libata waits for what a box that is gone does not answer.
+    vm.run(f"echo 5 >/sys/block/{a[5:]}/device/timeout; mkfs.ext4 -q -F {a} && mount {a} /mnt")
+    job = vm.spawn("for n in $(seq 200); do head -c 300000 /dev/urandom >/run/data && sum=$(sha256sum </run/data) && "
+                   "cp /run/data /mnt/$n && sync /mnt/$n && sync -f /mnt && echo ${sum%% *} /mnt/$n >>/run/sums || exit 1; done")
+    vm.until("test $(wc -l </run/sums) -ge 5", 60, "five files to be flushed")
+    box.kill()
+    vm.until("! lspci -n | grep -q 1095:3132", 120, "the controller to be gone")
+    job.wait(30, ok=False)
+    check(job.done() != 0, "the writer did not notice")
+    vm.run("umount /mnt")
+    check(root.function("sata0")["slot_state"] != "plugged", "the root thinks it is plugged")
+    t.box(net, device, args=hold)
+    root.wait_plugged("sata0", 60)
+    a = drive(vm, "SATA0")
+    text = vm.run(f"mount {a} /mnt && sha256sum --quiet -c /run/sums && wc -l </run/sums && umount /mnt", timeout=60)
+    t.log(f"{text.strip()} files are whole")
+    scenes.use(vm, a)
+    vm.quit()
+
+
+def test_sata_outage(t):
+    """The network is gone for longer than the answer time, but not the hold time, while fio writes with checksums: nothing
+    is lost; the driver may have read all ones and reset a port; the controller stays plugged."""
+    net, _, vm, root, _, (a,), _ = sata_job(t, sizes=("64M",))
+    vm.allow(*ATA_ERRORS, r"sata_sil24 .* IRQ status == 0xffffffff")
+    job = vm.spawn(scenes.verify(a))
+    wait_for(lambda: scenes.counters(root, "sata0")["dma_read_bytes"] > 1 << 20, 30, "fio to have begun")
+    net.cut()
+    t.lasts(8)
+    net.heal()
+    job.wait(150)
+    check(root.function("sata0")["slot_state"] == "plugged", "the controller was unplugged")
+    count = scenes.counters(root, "sata0")
+    check(count["surprise_removals"] == count["writes_dropped"] == count["interrupts_lost"] == 0, f"{count}")
+    scenes.use(vm, a)
+    vm.quit()
+
+
+def test_sata_reboot(t):
+    """The guest is reset, and reboots by itself, in the middle of writes while the controller stays plugged: it is there
+    after each boot, with what was flushed."""
+    _, _, vm, root, _, (a,), _ = sata_job(t, sizes=("64M",))
+    text = vm.run(f"head -c 1000000 /dev/urandom >/run/data && dd if=/run/data of={a} bs=1M seek=32 conv=fsync 2>/dev/null; "
+                  "sha256sum </run/data")
+    for again in (vm.reset, vm.reboot):
+        vm.spawn(scenes.verify(a))
+        before = scenes.counters(root, "sata0")["dma_read_bytes"]
+        wait_for(lambda: scenes.counters(root, "sata0")["dma_read_bytes"] > before + (1 << 20), 30, "fio to have begun")
+        again()
+        a = drive(vm, "SATA0")
+        check(vm.run(f"dd if={a} bs=1000000 count=1 skip=32M iflag=skip_bytes 2>/dev/null | sha256sum") == text,
+              "what was flushed is not there")
+    scenes.use(vm, a)
+    check(root.function("sata0")["slot_state"] == "plugged", "the controller was unplugged")
     vm.quit()
