@@ -173,7 +173,7 @@ class Vm:
         r"amd_pstate: the _CPC object is not present",
         r"mtrr: your CPUs had inconsistent",
         r"clocksource: |tsc: |APIC calibration|APIC timer|PM-Timer|lpj=",
-        r"hrtimer: interrupt took|perf: interrupt took too long|workqueue: .* hogged CPU",
+        r"hrtimer: interrupt took|perf: interrupt took too long|workqueue: .* hogged CPU|hpet: Lost \d+ RTC interrupts",
     ]
 
     def __init__(self, t, name="vm", net=None, ns=None, memory="512M", shared=True, smp=1, slots=1, switch=0,
