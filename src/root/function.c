@@ -75,10 +75,14 @@ void fb_function_set_state(struct fb_root_function *f, enum fb_root_function_sta
 
 static void unlisten(struct fb_root_function *f)
 {
+	int fd;
+
 	if (!fb_listener_is_open(&f->listener))
 		return;
-	fb_listener_close(&f->listener);
 	unlink(f->socket);
+	while ((fd = accept4(f->listener.watch.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		fb_vu_refuse(fd); /* it came while the function was being reset */
+	fb_listener_close(&f->listener);
 }
 
 static void accepted(struct fb_listener *l, int fd)
@@ -152,7 +156,7 @@ int fb_function_client(struct fb_root_function *f, int fd)
 	int err;
 
 	if (f->state != FB_ROOT_READY) {
-		close(fd);
+		fb_vu_refuse(fd);
 		f->count.clients_refused++;
 		if (fb_log_allowed(&f->log_refused, fb_function_now(f), &left_out))
 			fb_warn(f->name, "a second client was refused: it is %s (pid %d has it)",

@@ -186,6 +186,16 @@ static void ready(struct fb_fd *w, uint32_t events)
 	}
 }
 
+void fb_vu_refuse(int fd)
+{
+	uint8_t unread[4096];
+
+	shutdown(fd, SHUT_RDWR); /* from here on nothing new can come */
+	while (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) > 0)
+		;
+	close(fd);
+}
+
 int fb_vu_open(struct fb_vu_conn *conn, struct fb_loop *loop, int fd, const struct fb_vu_ops *ops, void *arg)
 {
 	unsigned generation = conn->generation;
@@ -213,7 +223,7 @@ int fb_vu_open(struct fb_vu_conn *conn, struct fb_loop *loop, int fd, const stru
 free_stream:
 	vfio_user_stream_fini(&conn->stream);
 close_fd:
-	close(fd);
+	fb_vu_refuse(fd);
 	return err;
 }
 
@@ -226,7 +236,7 @@ void fb_vu_close(struct fb_vu_conn *conn)
 	send_out(conn);
 	fb_flush_cancel(&conn->flush);
 	fb_fd_del(&conn->watch);
-	close(fd);
+	fb_vu_refuse(fd);
 	vfio_user_stream_fini(&conn->stream);
 	conn->loop = NULL;
 }

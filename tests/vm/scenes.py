@@ -3,7 +3,7 @@
 
 import itertools
 
-from farbus_vm import check
+from farbus_vm import check, wait_for
 
 DRIVE = "/dev/nvme0n1"
 
@@ -61,6 +61,15 @@ def use(vm, drive=DRIVE):
 
 def counters(root, name="ssd0"):
     return next(f["counters"] for f in root.stats()["functions"] if f["id"] == name)
+
+
+def quiet(vm, root, name="ssd0"):
+    """Waits until the guest does nothing with the function: no message for as long as two commands take."""
+    def still():
+        before = counters(root, name)["client_messages"]
+        vm.run("sleep 0.3")
+        return counters(root, name)["client_messages"] == before
+    wait_for(still, 30, f"the guest to leave {name} alone")
 
 
 def nothing_lost(root, name="ssd0"):

@@ -103,6 +103,8 @@ def test_root_killed(t):
     """Line 7: root killed: QEMU loses the device, the VM lives; a new root plugs the function again."""
     net, _, vm, root = scenes.main_job(t)
     vm.allow(*scenes.TORN_OUT, *scenes.SERVER_GONE)
+    # QEMU 11.1.3 aborts when a message is on its way at that moment: until the guest has looked at its new drive.
+    scenes.quiet(vm, root)
     root.kill()
     check(vm.run("echo alive", timeout=60) == "alive\n", "the guest does not live")
     root = t.root(net, vm=vm)

@@ -58,9 +58,35 @@ static void test_goes_on_after_much_output(void **state)
 	fb_loop_free(loop);
 }
 
+/* However much of what it sent was not read, the peer sees an end and not a reset. */
+static void test_ends_calmly(void **state)
+{
+	static const struct fb_vu_ops ops = {.message = large_answer, .closed = closed};
+	static const uint8_t bytes[10000];
+	struct fb_loop *loop;
+	uint8_t byte;
+	int fds[2];
+
+	assert_int_equal(fb_loop_new(&loop, 0), 0);
+	for (unsigned refused = 0; refused < 2; refused++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+		assert_int_equal(write(fds[1], bytes, sizeof(bytes)), sizeof(bytes));
+		if (refused) {
+			fb_vu_refuse(fds[0]);
+		} else {
+			assert_int_equal(fb_vu_open(&conn, loop, fds[0], &ops, NULL), 0);
+			fb_vu_close(&conn);
+		}
+		assert_int_equal(read(fds[1], &byte, 1), 0);
+		close(fds[1]);
+	}
+	fb_loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ends_calmly),
 		cmocka_unit_test(test_goes_on_after_much_output),
 	};
 
