@@ -164,10 +164,12 @@ bool igb_irq_enough(struct igb *n, unsigned queue)
 {
 	struct igb_vector *v = receive_vector(n, queue);
 	uint64_t now = fb_device_now(n->dev);
+	unsigned vector;
 
 	if (!v || v->frames < BATCH)
 		return false;
-	if (!v->told && (masked(n, (unsigned)(v - n->vector)) || interval_end(n, (unsigned)(v - n->vector)) > now))
+	vector = (unsigned)(v - n->vector);
+	if (!v->told && (masked(n, vector) || interval_end(n, vector) > now))
 		return false;
 	fb_device_timer_set(n->dev, &n->patience_timer, now + PATIENCE_NS);
 	return true;

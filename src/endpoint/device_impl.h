@@ -174,7 +174,6 @@ struct fb_offers {
 
 enum fb_intx { INTX_LOW, INTX_HIGH, INTX_UNKNOWN };
 
-
 struct fb_vector {
 	bool queued;   /* a message is in the posted queue */
 	bool again;    /* raised once more since: one more message, behind all that is queued then */
@@ -490,6 +489,8 @@ void fb_read_timeout(struct fb_timer *timer);
 
 /* ring.c */
 int fb_ring_send(struct fb_device *dev, unsigned slot); /* 0, or -errno of the port */
+/* A message of tlp/ring_wire.h or tlp/offer_wire.h to the root, of whole DW. 0, or -errno of the port. */
+int fb_ring_message_send(struct fb_device *dev, uint32_t what, const uint8_t *payload, size_t len);
 void fb_ring_message(struct fb_device *dev, const struct pcie_tlp *tlp);
 /* True: the bytes came ahead of the read, and are in buf. */
 bool fb_ring_take(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, uint8_t *buf);

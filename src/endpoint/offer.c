@@ -60,19 +60,11 @@ int fb_offer_send(struct fb_device *dev)
 {
 	struct fb_offers *o = &dev->offers;
 	uint8_t payload[FB_OFFER_SIZE_MAX];
-	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
-			       .requester_id = dev->bdf,
-			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
-			       .msg_route = PCIE_ROUTE_TO_ROOT,
-			       .vendor_id = FB_RING_VENDOR,
-			       .vendor_data = FB_OFFER,
-			       .data = payload};
 	int err;
 
 	if (o->last.seen != o->seen) /* the root would not use it any more, nor any that it has */
 		return 0;
-	tlp.length = (uint16_t)(fb_offer_put(&o->last, payload) / 4);
-	err = fb_port_send(dev->port, &tlp);
+	err = fb_ring_message_send(dev, FB_OFFER, payload, fb_offer_put(&o->last, payload));
 	if (err)
 		return err;
 	dev->stats.offers++;

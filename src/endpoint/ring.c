@@ -84,20 +84,26 @@ void fb_device_pointers_set(struct fb_device *dev, unsigned slot, const struct f
 	set_rule(dev, slot, pointers ? &rule : NULL);
 }
 
-int fb_ring_send(struct fb_device *dev, unsigned slot)
+int fb_ring_message_send(struct fb_device *dev, uint32_t what, const uint8_t *payload, size_t len)
 {
-	uint8_t payload[FB_RING_RULE_SIZE];
 	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD,
 			       .requester_id = dev->bdf,
 			       .msg_code = PCIE_MSG_VENDOR_TYPE1,
 			       .msg_route = PCIE_ROUTE_TO_ROOT,
 			       .vendor_id = FB_RING_VENDOR,
-			       .vendor_data = FB_RING_RULE,
-			       .length = FB_RING_RULE_SIZE / 4,
+			       .vendor_data = what,
+			       .length = (uint16_t)(len / 4),
 			       .data = payload};
 
-	fb_ring_rule_put(&dev->rings.rule[slot], payload);
 	return fb_port_send(dev->port, &tlp);
+}
+
+int fb_ring_send(struct fb_device *dev, unsigned slot)
+{
+	uint8_t payload[FB_RING_RULE_SIZE];
+
+	fb_ring_rule_put(&dev->rings.rule[slot], payload);
+	return fb_ring_message_send(dev, FB_RING_RULE, payload, sizeof(payload));
 }
 
 /* ---- What came ahead ------------------------------------------------------------ */

@@ -81,7 +81,7 @@ static void unlisten(struct fb_root_function *f)
 		return;
 	unlink(f->socket);
 	while ((fd = accept4(f->listener.watch.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-		fb_vu_refuse(fd); /* it came while the function was being reset */
+		fb_vu_hang_up(fd); /* it came while the function was being reset */
 	fb_listener_close(&f->listener);
 }
 
@@ -156,7 +156,7 @@ int fb_function_client(struct fb_root_function *f, int fd)
 	int err;
 
 	if (f->state != FB_ROOT_READY) {
-		fb_vu_refuse(fd);
+		fb_vu_hang_up(fd);
 		f->count.clients_refused++;
 		if (fb_log_allowed(&f->log_refused, fb_function_now(f), &left_out))
 			fb_warn(f->name, "a second client was refused: it is %s (pid %d has it)",

@@ -186,7 +186,7 @@ static void ready(struct fb_fd *w, uint32_t events)
 	}
 }
 
-void fb_vu_refuse(int fd)
+void fb_vu_hang_up(int fd)
 {
 	uint8_t unread[4096];
 
@@ -223,7 +223,7 @@ int fb_vu_open(struct fb_vu_conn *conn, struct fb_loop *loop, int fd, const stru
 free_stream:
 	vfio_user_stream_fini(&conn->stream);
 close_fd:
-	fb_vu_refuse(fd);
+	fb_vu_hang_up(fd);
 	return err;
 }
 
@@ -236,7 +236,7 @@ void fb_vu_close(struct fb_vu_conn *conn)
 	send_out(conn);
 	fb_flush_cancel(&conn->flush);
 	fb_fd_del(&conn->watch);
-	fb_vu_refuse(fd);
+	fb_vu_hang_up(fd);
 	vfio_user_stream_fini(&conn->stream);
 	conn->loop = NULL;
 }

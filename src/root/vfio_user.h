@@ -58,7 +58,7 @@ struct fb_vu_conn {
  * Closes a client's socket. One that is closed with bytes unread is reset for the
  * client, and QEMU (11.1.3) aborts at that where it takes an end calmly.
  */
-void fb_vu_refuse(int fd);
+void fb_vu_hang_up(int fd);
 /* Takes fd (closed also on error). 0 or -errno. Zero-initialise conn before the first use. */
 int fb_vu_open(struct fb_vu_conn *conn, struct fb_loop *loop, int fd, const struct fb_vu_ops *ops, void *arg);
 /* Sends what the socket takes at once, and closes. closed() is not called. A no-op when closed. */

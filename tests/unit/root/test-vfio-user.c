@@ -72,7 +72,7 @@ static void test_ends_calmly(void **state)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		assert_int_equal(write(fds[1], bytes, sizeof(bytes)), sizeof(bytes));
 		if (refused) {
-			fb_vu_refuse(fds[0]);
+			fb_vu_hang_up(fds[0]);
 		} else {
 			assert_int_equal(fb_vu_open(&conn, loop, fds[0], &ops, NULL), 0);
 			fb_vu_close(&conn);
