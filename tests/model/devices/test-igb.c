@@ -244,8 +244,7 @@ static void test_transmit_ahead(void **state)
 	c.r->keep_log = true;
 	scripted_root_forget(c.r);
 	nic_start(&c);
-	t = scripted_root_expect(c.r, PCIE_TLP_MSGD);
-	assert_int_equal(t->tlp.vendor_data, FB_RING_RULE);
+	t = scripted_root_expect_message(c.r, FB_RING_RULE);
 	assert_true(fb_ring_rule_get(&rule, t->data, (size_t)t->tlp.length * 4));
 	assert_int_equal(rule.slot, 0);
 	assert_int_equal(rule.reg, TXD + IGB_Q_TAIL);
@@ -455,22 +454,13 @@ static void test_msi(void **state)
 
 /* ---- ICR ahead of the interrupt ---------------------------------------------------------------------- */
 
-static void message(struct nic *c, uint32_t what, const uint8_t *payload, unsigned len)
-{
-	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD, .completer_id = SCRIPTED_BDF, .msg_code = PCIE_MSG_VENDOR_TYPE1,
-			       .msg_route = PCIE_ROUTE_BY_ID, .vendor_id = FB_RING_VENDOR, .vendor_data = what,
-			       .length = (uint16_t)(len / 4), .data = payload};
-
-	scripted_root_send(c->r, &tlp);
-}
-
 static void used(struct nic *c, const struct fb_offer *o)
 {
 	struct fb_offer_used u = {.seq = o->seq, .offset = IGB_ICR};
 	uint8_t payload[FB_OFFER_USED_SIZE];
 
 	fb_offer_used_put(&u, payload);
-	message(c, FB_OFFER_USED, payload, sizeof(payload));
+	scripted_root_message(c->r, FB_OFFER_USED, payload, sizeof(payload));
 }
 
 /* Of the rounds since: the last one. */
@@ -507,7 +497,7 @@ static void test_offer(void **state)
 	nic_open(&c, "");
 	scripted_root_enable_msi(c.r, 1);
 	fb_put_le32(can, FB_RING_CAN_OFFERS);
-	message(&c, FB_RING_ABLE, can, sizeof(can));
+	scripted_root_message(c.r, FB_RING_ABLE, can, sizeof(can));
 	nic_write(&c, IGB_IAM, IGB_ICR_RXDW);
 	nic_write(&c, IGB_ICS, IGB_ICR_RXDW); /* masked: no interrupt, and nothing is read */
 	o = offered(&c);

@@ -224,15 +224,6 @@ static void test_reset(void **state)
 
 enum { DATA = 0x10000, BLOCK = 0x3000 };
 
-static void message(uint32_t what, const uint8_t *payload, unsigned len)
-{
-	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD, .completer_id = SCRIPTED_BDF, .msg_code = PCIE_MSG_VENDOR_TYPE1,
-			       .msg_route = PCIE_ROUTE_BY_ID, .vendor_id = FB_RING_VENDOR, .vendor_data = what,
-			       .length = (uint16_t)(len / 4), .data = payload};
-
-	scripted_root_send(r, &tlp);
-}
-
 static void used(const struct fb_offer *o, unsigned i)
 {
 	struct fb_offer_used u = {.seq = o->seq, .bar = o->value[i].bar, .offset = o->value[i].offset};
@@ -243,7 +234,7 @@ static void used(const struct fb_offer *o, unsigned i)
 		r->intx = false;
 	}
 	fb_offer_used_put(&u, payload);
-	message(FB_OFFER_USED, payload, sizeof(payload));
+	scripted_root_message(r, FB_OFFER_USED, payload, sizeof(payload));
 }
 
 static void read_command(unsigned slot)
@@ -309,7 +300,7 @@ static void begin(void)
 	reg(SIL_PORT_IRQ_SET, SIL_IRQ_COMPLETE | SIL_IRQ_ERROR);
 	scripted_root_run(r);
 	fb_put_le32(can, FB_RING_CAN_OFFERS);
-	message(FB_RING_ABLE, can, sizeof(can));
+	scripted_root_message(r, FB_RING_ABLE, can, sizeof(can));
 	r->keep_log = true;
 	scripted_root_forget(r);
 }

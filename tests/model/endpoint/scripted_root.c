@@ -475,6 +475,18 @@ const struct scripted_tlp *scripted_root_expect(struct scripted_root *r, enum pc
 	return t;
 }
 
+const struct scripted_tlp *scripted_root_expect_message(struct scripted_root *r, uint32_t what)
+{
+	const struct scripted_tlp *t = scripted_root_expect(r, PCIE_TLP_MSGD);
+
+	assert_int_equal(t->tlp.msg_code, PCIE_MSG_VENDOR_TYPE1);
+	assert_int_equal(t->tlp.msg_route, PCIE_ROUTE_TO_ROOT);
+	assert_int_equal(t->tlp.vendor_id, FB_RING_VENDOR);
+	assert_int_equal(t->tlp.vendor_data, what);
+	assert_int_equal(t->tlp.requester_id, SCRIPTED_BDF);
+	return t;
+}
+
 void scripted_root_expect_nothing(struct scripted_root *r)
 {
 	const struct scripted_tlp *t = scripted_root_take(r);

@@ -145,6 +145,8 @@ void scripted_root_ahead(struct scripted_root *r, uint64_t addr, uint32_t claime
  * memory requests with keep_log.
  */
 const struct scripted_tlp *scripted_root_expect(struct scripted_root *r, enum pcie_tlp_type type);
+/* That, a message of the device's own (tlp/ring_wire.h, tlp/offer_wire.h) of kind `what`. */
+const struct scripted_tlp *scripted_root_expect_message(struct scripted_root *r, uint32_t what);
 const struct scripted_tlp *scripted_root_take(struct scripted_root *r); /* NULL: there is none */
 void scripted_root_expect_nothing(struct scripted_root *r);
 void scripted_root_forget(struct scripted_root *r); /* what is in the log */

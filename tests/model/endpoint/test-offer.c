@@ -60,13 +60,8 @@ static struct fb_offer last; /* that the root has been told */
 
 static void expect_offer(struct scripted_root *r, unsigned n)
 {
-	const struct scripted_tlp *t = scripted_root_expect(r, PCIE_TLP_MSGD);
+	const struct scripted_tlp *t = scripted_root_expect_message(r, FB_OFFER);
 
-	assert_int_equal(t->tlp.msg_code, PCIE_MSG_VENDOR_TYPE1);
-	assert_int_equal(t->tlp.msg_route, PCIE_ROUTE_TO_ROOT);
-	assert_int_equal(t->tlp.vendor_id, FB_RING_VENDOR);
-	assert_int_equal(t->tlp.vendor_data, FB_OFFER);
-	assert_int_equal(t->tlp.requester_id, SCRIPTED_BDF);
 	assert_true(fb_offer_get(&last, t->data, (size_t)t->tlp.length * 4));
 	assert_int_equal(last.n, n);
 }

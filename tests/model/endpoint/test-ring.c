@@ -66,13 +66,9 @@ static bool came_ahead(struct scripted_root *r, uint64_t address, uint32_t len, 
 
 static void expect_rule(struct scripted_root *r, unsigned slot, const struct fb_device_ring *want)
 {
-	const struct scripted_tlp *t = scripted_root_expect(r, PCIE_TLP_MSGD);
+	const struct scripted_tlp *t = scripted_root_expect_message(r, FB_RING_RULE);
 	struct fb_ring_rule rule;
 
-	assert_int_equal(t->tlp.msg_code, PCIE_MSG_VENDOR_TYPE1);
-	assert_int_equal(t->tlp.vendor_id, FB_RING_VENDOR);
-	assert_int_equal(t->tlp.vendor_data, FB_RING_RULE);
-	assert_int_equal(t->tlp.requester_id, SCRIPTED_BDF);
 	assert_true(fb_ring_rule_get(&rule, t->data, (size_t)t->tlp.length * 4));
 	assert_int_equal(rule.slot, slot);
 	assert_int_equal(rule.entries, want ? want->entries : 0);

@@ -35,13 +35,10 @@ static uint8_t *word(struct scripted_root *r, uint64_t address) { return scripte
 static void message(struct scripted_root *r, uint32_t what, uint32_t first, uint32_t second, unsigned dws)
 {
 	uint8_t payload[8];
-	struct pcie_tlp tlp = {.type = PCIE_TLP_MSGD, .completer_id = SCRIPTED_BDF, .msg_code = PCIE_MSG_VENDOR_TYPE1,
-			       .msg_route = PCIE_ROUTE_BY_ID, .vendor_id = FB_RING_VENDOR, .vendor_data = what,
-			       .length = (uint16_t)dws, .data = payload};
 
 	fb_put_le32(payload, first);
 	fb_put_le32(payload + 4, second);
-	scripted_root_send(r, &tlp);
+	scripted_root_message(r, what, payload, dws * 4);
 }
 
 /* The model has had these writes of the register, in this order, and nothing else since. */

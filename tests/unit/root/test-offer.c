@@ -80,6 +80,16 @@ static void expect_told(unsigned nth, uint32_t offset, uint8_t flags)
 	assert_int_equal(used.flags, flags);
 }
 
+/* The VM's read is on its way; the answer is not waited for. */
+static void ask(uint64_t offset)
+{
+	uint8_t body[16] = {0};
+
+	fb_put_le64(body, offset);
+	fb_put_le32(body + 12, 4);
+	client_send(&c, VFIO_USER_REGION_READ, 0, body, sizeof(body), NULL, 0);
+}
+
 static void write_register(void)
 {
 	assert_int_equal(client_write(&c, 0, DATA, "four", 4, true), 0);
@@ -190,15 +200,14 @@ static void test_sent_since(void **state)
 /* What waits to be sent comes before the read. */
 static void test_queued(void **state)
 {
-	uint8_t body[16] = {SLOTS0 & 0xff, SLOTS0 >> 8};
+	static const uint8_t nonsense[4];
 
 	offer(&all);
 	k.p_room = 0;
 	assert_int_equal(client_write(&c, 0, DATA, "four", 4, true), 0);
 	fake_rounds(&k, 2);
 	assert_int_equal(k.n_log, 0);
-	fb_put_le32(body + 12, 4);
-	client_send(&c, VFIO_USER_REGION_READ, 0, body, sizeof(body), NULL, 0);
+	ask(SLOTS0);
 	fake_rounds(&k, 2);
 	assert_int_equal(k.n_log + k.f->count.reads_offered, 0);
 	k.p_room = -1;
@@ -209,14 +218,10 @@ static void test_queued(void **state)
 
 	offer(&all);
 	k.np_room = 0;
-	client_send(&c, VFIO_USER_REGION_READ, 0, body, 4, NULL, 0); /* nonsense: answered with an error */
+	client_send(&c, VFIO_USER_REGION_READ, 0, nonsense, sizeof(nonsense), NULL, 0); /* answered with an error */
 	assert_true(client_recv(&c, 1000));
-	body[0] = DATA & 0xff;
-	body[1] = DATA >> 8;
-	client_send(&c, VFIO_USER_REGION_READ, 0, body, sizeof(body), NULL, 0);
-	body[0] = SLOTS0 & 0xff;
-	body[1] = SLOTS0 >> 8;
-	client_send(&c, VFIO_USER_REGION_READ, 0, body, sizeof(body), NULL, 0);
+	ask(DATA);
+	ask(SLOTS0);
 	fake_rounds(&k, 2);
 	assert_int_equal(k.n_log + k.f->count.reads_offered, 0);
 	k.np_room = -1;
@@ -236,7 +241,7 @@ static void test_queued(void **state)
 /* Data in front of the offer that is not in the VM's memory yet. */
 static void test_data_first(void **state)
 {
-	uint8_t body[16] = {STATUS}, reply[32] = {0};
+	uint8_t reply[32] = {0};
 
 	assert_int_equal(client_map(&c, 0, MEM, 3, -1, 0), 0);
 	k.f->dma.layout = FB_DMA_LAYOUT_SPEC;
@@ -246,8 +251,7 @@ static void test_data_first(void **state)
 	assert_true(client_recv(&c, 1000));
 	assert_int_equal(c.r_command, VFIO_USER_DMA_WRITE);
 	offer(&all);
-	fb_put_le32(body + 12, 4);
-	client_send(&c, VFIO_USER_REGION_READ, 0, body, sizeof(body), NULL, 0);
+	ask(STATUS);
 	fake_rounds(&k, 2);
 	assert_int_equal(fake_count(&k, PCIE_TLP_MRD), 1);
 	assert_int_equal(k.f->count.reads_offered, 0);
