@@ -84,6 +84,15 @@ static void print_progress(void *arg, const char *text)
 	fflush(stdout);
 }
 
+/* The daemon that --control names. */
+static bool is_root(const char *verb, const char *path, const json_t *answers)
+{
+	if (!strcmp(ask_text(json_array_get(answers, 0), "role"), "root"))
+		return true;
+	fb_error(verb, "%s: a box listens there: it is roots that plug and unplug", path);
+	return false;
+}
+
 static int run(const char *verb, struct plug_options *options, char *id)
 {
 	json_t *ls = ask_request("ls", NULL, 0), *answers = NULL, *request = NULL, *result = NULL;
@@ -94,7 +103,10 @@ static int run(const char *verb, struct plug_options *options, char *id)
 	if (!err)
 		err = ask_check_ids(verb, answers, &id, 1);
 	if (!err) {
-		path = options->control ? options->control : choose(verb, answers, id);
+		if (!options->control)
+			path = choose(verb, answers, id);
+		else if (is_root(verb, options->control, answers))
+			path = options->control;
 		err = path ? 0 : -ENOENT;
 	}
 	if (!err) {

@@ -401,7 +401,7 @@ class Running(Case):
         self.assertIn("sleeps", stats["loop"])
         self.assertIn("ssd0 on box", self.ask("box.sock", "stats", "ssd0"))
         self.refused(["stats", "sssd0", "--control", self.dir / "box.sock"], FAILED, 'no function "sssd0"; did you mean "ssd0"')
-        self.refused(["plug", "ssd0", "--control", self.dir / "box.sock"], FAILED, 'no verb "plug"')
+        self.refused(["plug", "ssd0", "--control", self.dir / "box.sock"], FAILED, "box.sock: a box listens there: it is roots")
         self.assertEqual(box.stop(), 0)
         self.assertFalse((self.dir / "box.sock").exists())
         self.assertEqual(len([x for x in box.lines if x and "SIGTERM" in x]), 1)
