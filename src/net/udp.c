@@ -240,6 +240,13 @@ static bool is_any(const struct fb_net_addr *addr)
 	return !memcmp(addr->bytes, zeros, addr->len == V4_LEN ? 4 : 16);
 }
 
+static bool has_port(const struct fb_net_addr *addr)
+{
+	const uint8_t *port = addr->bytes + (addr->len == V4_LEN ? 4 : 16);
+
+	return port[0] || port[1];
+}
+
 /* Receiving */
 
 static void arm_rx(struct udp *u)
@@ -592,8 +599,8 @@ static int local_address(const char *listen, const char *peer, struct fb_net_add
 		*any = true;
 		return 0;
 	}
-	if (udp_parse(peer, local) || is_any(local)) {
-		fb_error(NULL, "udp:%s: must be udp:ADDR:PORT with a numeric address, or udp:[IPV6]:PORT", peer);
+	if (udp_parse(peer, local) || is_any(local) || !has_port(local)) {
+		fb_error(NULL, "udp:%s: must be udp:ADDR:PORT with a numeric address and a port, or udp:[IPV6]:PORT", peer);
 		return -EINVAL;
 	}
 	return udp_parse(local->len == V6_LEN ? "[::]:0" : "0.0.0.0:0", local);

@@ -210,6 +210,8 @@ static void test_bad_opens(void **state)
 	assert_int_equal(fb_net_udp.open(&other, loop, text, NULL, &sink_user, s), -EADDRINUSE);
 	assert_int_equal(fb_net_udp.open(&other, loop, "example.org:1", NULL, &sink_user, s), -EINVAL);
 	assert_int_equal(fb_net_udp.open(&other, loop, NULL, "0.0.0.0:1", &sink_user, s), -EINVAL);
+	assert_int_equal(fb_net_udp.open(&other, loop, NULL, "127.0.0.1:0", &sink_user, s), -EINVAL);
+	assert_int_equal(fb_net_udp.open(&other, loop, NULL, "[::1]:0", &sink_user, s), -EINVAL);
 	assert_int_equal(fb_net_udp.open(&other, loop, NULL, ":1", &sink_user, s), -EINVAL);
 	/* 192.0.2.0/24 is for documentation: no host has it. */
 	assert_int_equal(fb_net_udp.open(&other, loop, "192.0.2.1:0", NULL, &sink_user, s), -EADDRNOTAVAIL);

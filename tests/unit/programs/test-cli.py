@@ -207,6 +207,7 @@ class Words(Case):
         box("udp:192.0.2.1:7000", re.escape("192.0.2.1:7000"), "[Cc]annot assign requested address")
         self.refused(self.root_args("--connect", "upd:127.0.0.1:9"), FAILED, "upd", "udp")
         self.refused(self.root_args("--connect", "udp:127.0.0.1"), FAILED, re.escape("udp:127.0.0.1"))
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:0"), FAILED, re.escape("udp:127.0.0.1:0: must be"), "and a port")
 
     def test_socket_dir(self):
         args = ["root", "--connect", "udp:127.0.0.1:9", "--socket-dir"]
