@@ -74,6 +74,10 @@ static char *read_line(char *buf, int num, void *stream)
 		wrong(c, c->line, -EBADMSG, "a NUL byte: this is not a text file");
 		return NULL;
 	}
+	if (*c->next == '[' && !memchr(c->next, ']', len)) {
+		wrong(c, c->line, -EINVAL, "the name of a section begins here: its ] is missing");
+		return NULL;
+	}
 	memcpy(buf, c->next, len);
 	buf[len] = '\0';
 	c->next += len;

@@ -212,6 +212,8 @@ static void refuses_a_file(void **state)
 	said("f.conf:2: no section \"[bix]\"; did you mean \"[box]\"?");
 	assert_int_equal(config("number = 1\n"), -EINVAL);
 	said("f.conf:1: stands before any section; \"[box]\" is missing");
+	assert_int_equal(config("# one\n[box\nnumber = 1\n"), -EINVAL);
+	said("f.conf:2: the name of a section begins here: its ] is missing");
 	assert_int_equal(config("[box]\njust words\n"), -EINVAL);
 	said("f.conf:2: neither \"[section]\" nor \"name = value\" nor a comment (#)");
 	assert_int_equal(config("[box]\nconfig = other\n"), -EINVAL);
