@@ -6,7 +6,7 @@
  *	> {"verb": "plug", "id": "ssd0"}
  *	< {"progress": "plugging into slot0"}          none, one or several
  *	< {"ok": true, "result": {…}}                   exactly one
- *	< {"ok": false, "error": "no such function …", "code": "ENOENT"}
+ *	< {"ok": false, "error": "there is no function ssd0", "code": "ENOENT"}
  *
  * Requests of one client are served one after the other. Clients are not
  * trusted: lines, clients and what waits for a client are bounded, and one that
