@@ -115,6 +115,7 @@ struct igb_rx_queue {
 	uint8_t wb[IGB_WRITEBACKS * IGB_DESC];
 	uint32_t wb_first, wb_count;
 	bool irq; /* something was written back in this round */
+	bool starved; /* a frame waits for descriptors, and has been counted */
 };
 
 struct igb_tx_context {
@@ -236,6 +237,7 @@ struct igb_vector {
 	bool due;            /* a cause came that the guest has not been told of */
 	bool told;           /* by a message after which the vector is masked: the guest is at work */
 	uint32_t frames;     /* received since it was unmasked last */
+	bool enough;         /* one more waits, and has been counted */
 	uint64_t last;       /* when it was told last */
 	uint64_t not_before; /* of what is due */
 };

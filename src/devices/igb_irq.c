@@ -172,6 +172,8 @@ bool igb_irq_enough(struct igb *n, unsigned queue)
 	if (!v->told && (masked(n, vector) || interval_end(n, vector) > now))
 		return false;
 	fb_device_timer_set(n->dev, &n->patience_timer, now + PATIENCE_NS);
+	n->rx_batches += !v->enough; /* the frame is offered again with each kick */
+	v->enough = true;
 	return true;
 }
 
@@ -179,6 +181,7 @@ static void new_batch(struct igb *n, unsigned vector)
 {
 	n->vector[vector].told = false;
 	n->vector[vector].frames = 0;
+	n->vector[vector].enough = false;
 	fb_device_timer_cancel(n->dev, &n->patience_timer); /* whoever has to wait on sets it anew */
 	if (n->rx_held)
 		igb_rx_kick(n);
@@ -186,8 +189,10 @@ static void new_batch(struct igb *n, unsigned vector)
 
 void igb_irq_patience_over(struct igb *n)
 {
-	for (unsigned v = 0; v < IGB_VECTORS; v++)
+	for (unsigned v = 0; v < IGB_VECTORS; v++) {
 		n->vector[v].frames = 0;
+		n->vector[v].enough = false;
+	}
 	igb_rx_kick(n);
 }
 

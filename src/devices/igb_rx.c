@@ -103,6 +103,7 @@ void igb_rx_drop_queue(struct igb_rx_queue *q)
 {
 	q->cache_head = q->cache_count = 0;
 	q->wb_count = 0;
+	q->starved = false;
 }
 
 /* ---- Writing back -------------------------------------------------------------------------- */
@@ -351,7 +352,8 @@ enum igb_rx_result igb_rx_frame(struct igb *n, struct igb_chunk *chunk, uint32_t
 	if (q->cache_count < need) {
 		fetch_more(q);
 		if (q->r.fetching || !(q->srrctl & IGB_SRRCTL_DROP_EN)) {
-			n->rx_holds++;
+			n->rx_holds += !q->starved;
+			q->starved = true;
 			return IGB_RX_HOLD;
 		}
 		q->rqdpc++;
@@ -359,10 +361,9 @@ enum igb_rx_result igb_rx_frame(struct igb *n, struct igb_chunk *chunk, uint32_t
 		n->rx_dropped++;
 		return IGB_RX_DONE;
 	}
-	if (!(q->srrctl & IGB_SRRCTL_DROP_EN) && igb_irq_enough(n, f.queue)) {
-		n->rx_batches++;
+	q->starved = false;
+	if (!(q->srrctl & IGB_SRRCTL_DROP_EN) && igb_irq_enough(n, f.queue))
 		return IGB_RX_HOLD;
-	}
 
 	indicate(n, frame, len, &h, &f, l4_good, &ind);
 	if (igb_time_received(n, frame, len, &h))
