@@ -33,14 +33,14 @@ json_t *ask_request(const char *verb, char **ids, unsigned n)
 	return request;
 }
 
-static int ask_one(const char *object, const char *path, const json_t *request, json_t *answers)
+static int ask_one(const char *path, const json_t *request, json_t *answers)
 {
 	json_t *result = NULL;
 	char *error = NULL;
 	int err = fb_control_ask(path, request, answer_ns, NULL, NULL, &result, &error);
 
 	if (err) {
-		fb_error(object, "%s", error);
+		fb_error(NULL, "%s", error);
 		free(error);
 		return err;
 	}
@@ -49,23 +49,23 @@ static int ask_one(const char *object, const char *path, const json_t *request, 
 	return 0;
 }
 
-int ask_all(const char *object, const char *control, const json_t *request, json_t **answers)
+int ask_all(const char *control, const json_t *request, json_t **answers)
 {
 	char **sockets = NULL;
 	int err = 0;
 
 	*answers = json_array();
 	if (control) {
-		err = ask_one(object, control, request, *answers);
+		err = ask_one(control, request, *answers);
 	} else {
 		err = fb_control_find(&sockets);
 		if (err)
-			fb_error(object, "%s", strerror(-err));
+			fb_error(NULL, "%s", strerror(-err));
 		else if (!sockets[0])
-			fb_error(object, "no farbus daemon runs here (none in the default directories; --control PATH "
-					 "names one elsewhere)");
+			fb_error(NULL, "no farbus daemon runs here (none in the default directories; --control PATH "
+				       "names one elsewhere)");
 		for (char **s = sockets; s && *s; s++) {
-			int one = ask_one(object, *s, request, *answers);
+			int one = ask_one(*s, request, *answers);
 
 			err = err ? err : one;
 		}
@@ -82,7 +82,7 @@ int ask_all(const char *object, const char *control, const json_t *request, json
 	return err;
 }
 
-int ask_check_ids(const char *object, const json_t *answers, char **ids, unsigned n)
+int ask_check_ids(const json_t *answers, char **ids, unsigned n)
 {
 	const char *known[NAMES_MAX + 1], *near;
 	unsigned n_known = 0;
@@ -106,9 +106,9 @@ int ask_check_ids(const char *object, const json_t *answers, char **ids, unsigne
 			continue;
 		near = fb_nearest(ids[k], known);
 		if (near)
-			fb_error(object, "no function \"%s\"; did you mean \"%s\"?", ids[k], near);
+			fb_error(NULL, "no function \"%s\"; did you mean \"%s\"?", ids[k], near);
 		else
-			fb_error(object, "no function \"%s\"; \"farbus ls\" lists them", ids[k]);
+			fb_error(NULL, "no function \"%s\"; \"farbus ls\" lists them", ids[k]);
 		err = -ENOENT;
 	}
 	return err;

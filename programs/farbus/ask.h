@@ -20,13 +20,13 @@ extern const struct cli_option ask_option_table[];
  * its socket under "control". 0 or -errno, logged; a daemon that fails to answer
  * among several is logged and left out; none at all is -ENOENT.
  */
-int ask_all(const char *object, const char *control, const json_t *request, json_t **answers);
+int ask_all(const char *control, const json_t *request, json_t **answers);
 
 /* {"verb": verb, "ids": [args…]}; "ids" only if there are any. */
 json_t *ask_request(const char *verb, char **ids, unsigned n);
 
 /* For each of the IDs that no answer's "functions" has: a line with the nearest name, and -ENOENT. */
-int ask_check_ids(const char *object, const json_t *answers, char **ids, unsigned n);
+int ask_check_ids(const json_t *answers, char **ids, unsigned n);
 
 /* As JSON on stdout: the one daemon's object with --control, else {"daemons": [one each]}. */
 void ask_print_json(const char *control, json_t *answers);

@@ -245,26 +245,26 @@ static void complain(const struct cli *cli, const struct getopt_tables *t, char 
 		int i = got == ':' ? of_letter(cli, optopt) : -1;
 
 		if (i >= 0)
-			fb_error(cli->command, "-%c: its value (%s) is missing", optopt, at(cli, (unsigned)i, NULL)->argument);
+			fb_error(cli->object, "-%c: its value (%s) is missing", optopt, at(cli, (unsigned)i, NULL)->argument);
 		else
-			fb_error(cli->command, "no option \"-%c\"; \"farbus %s --help\" lists them", optopt, cli->command);
+			fb_error(cli->object, "no option \"-%c\"; \"farbus %s --help\" lists them", optopt, cli->command);
 		return;
 	}
 	if (o && got == ':') {
-		fb_error(cli->command, "--%s: its value (%s) is missing", o->value.key, o->argument);
+		fb_error(cli->object, "--%s: its value (%s) is missing", o->value.key, o->argument);
 		return;
 	}
 	if (o) {
-		fb_error(cli->command, "--%s: takes no value", o->value.key);
+		fb_error(cli->object, "--%s: takes no value", o->value.key);
 		return;
 	}
 	for (const struct option *l = t->longs; l->name; l++)
 		prefixes += !strncmp(l->name, name, len);
 	snprintf(copy, sizeof(copy), "%.*s", (int)(len < sizeof(copy) ? len : sizeof(copy) - 1), name);
 	if (prefixes > 1)
-		fb_error(cli->command, "--%s: more than one option begins so", copy);
+		fb_error(cli->object, "--%s: more than one option begins so", copy);
 	else
-		cli_no_option(cli, cli->command, "--", copy);
+		cli_no_option(cli, cli->object, "--", copy);
 }
 
 int cli_parse(struct cli *cli, int argc, char **argv)
@@ -291,11 +291,11 @@ int cli_parse(struct cli *cli, int argc, char **argv)
 		index = (unsigned)(got >= VALUE_FIRST ? got - VALUE_FIRST : of_letter(cli, got));
 		o = at(cli, index, &target);
 		if (o->kind == CLI_VALUE && cli->given[index]) {
-			fb_error(cli->command, "--%s: given twice", o->value.key);
+			fb_error(cli->object, "--%s: given twice", o->value.key);
 			return -EINVAL;
 		}
 		cli->given[index] = true;
-		err = cli_set(o, target, optarg, cli->command);
+		err = cli_set(o, target, optarg, cli->object);
 		if (err)
 			return err;
 	}

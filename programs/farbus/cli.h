@@ -47,6 +47,7 @@ enum { CLI_GROUPS = 3, CLI_OPTIONS = 64 };
 
 struct cli {
 	const char *command; /* "box" */
+	const char *object;  /* prefix of messages (util/log.h); NULL but for daemons */
 	const char *usage;   /* "--listen ADDRESS --device SPEC … [OPTION…]" */
 	const char *about;   /* a paragraph for --help */
 	const char *extra;   /* after the options, or NULL */

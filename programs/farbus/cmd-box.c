@@ -128,6 +128,7 @@ int cmd_box(int argc, char **argv)
 	struct daemon_options common = DAEMON_DEFAULTS;
 	struct cli cli = {
 		.command = "box",
+		.object = "box",
 		.usage = "--listen ADDRESS|--softpcie SPEC --device SPEC… [OPTION…]",
 		.about = "Offers PCIe functions, made in software, to roots on the network.",
 		.groups = {{"The box", box_table, &p.options}, {"Common options", daemon_option_table, &common}},

@@ -83,12 +83,12 @@ static int choose(const char *control, char *path, size_t cap)
 	}
 	err = fb_control_find(&sockets);
 	if (err)
-		fb_error("capture", "%s", strerror(-err));
+		fb_error(NULL, "%s", strerror(-err));
 	else if (!sockets[0])
-		fb_error("capture", "no farbus daemon runs here (none in the default directories; --control PATH names one "
-				    "elsewhere)");
+		fb_error(NULL, "no farbus daemon runs here (none in the default directories; --control PATH names one "
+			       "elsewhere)");
 	else if (sockets[1])
-		fb_error("capture", "several daemons run here; --control PATH says which (%s is one)", sockets[0]);
+		fb_error(NULL, "several daemons run here; --control PATH says which (%s is one)", sockets[0]);
 	else
 		snprintf(path, cap, "%s", sockets[0]);
 	if (!err && (!sockets[0] || sockets[1]))
@@ -121,7 +121,7 @@ static void progress(void *arg, const char *text)
 	const struct options *o = arg;
 
 	if (!o->quiet)
-		fprintf(stderr, "capture: %s to %s; an interrupt ends it\n", text, o->write);
+		fb_info(NULL, "%s to %s; an interrupt ends it", text, o->write);
 }
 
 static int report(const struct options *o, const json_t *result)
@@ -129,14 +129,13 @@ static int report(const struct options *o, const json_t *result)
 	const char *error = ask_text(result, "error");
 
 	if (!o->quiet)
-		fprintf(stderr, "capture: %" JSON_INTEGER_FORMAT " TLPs, %" JSON_INTEGER_FORMAT " dropped, %" JSON_INTEGER_FORMAT
-				" bytes\n",
+		fb_info(NULL, "%" JSON_INTEGER_FORMAT " TLPs, %" JSON_INTEGER_FORMAT " dropped, %" JSON_INTEGER_FORMAT " bytes",
 			json_integer_value(json_object_get(result, "tlps")),
 			json_integer_value(json_object_get(result, "dropped")),
 			json_integer_value(json_object_get(result, "bytes")));
 	if (!*error)
 		return 0;
-	fb_error("capture", "%s: %s", o->write, error);
+	fb_error(NULL, "%s: %s", o->write, error);
 	return -EIO;
 }
 
@@ -147,7 +146,7 @@ static int check_filter(const char *text)
 	int err = text ? fb_filter_parse(&filter, text, error, sizeof(error)) : 0;
 
 	if (err)
-		fb_error("capture", "%s", error);
+		fb_error(NULL, "%s", error);
 	fb_filter_free(filter);
 	return err;
 }
@@ -167,7 +166,7 @@ static int run(struct options *o)
 	}
 	/* Last: an old file of that name is kept until nothing more can be wrong. */
 	if (!err && !to_stdout)
-		err = capture_files_open(&files, o->write, o->capture.files ? o->capture.files : 1, "capture");
+		err = capture_files_open(&files, o->write, o->capture.files ? o->capture.files : 1, NULL);
 	if (!err) {
 		connection = fd;
 		catch_signals();
@@ -176,7 +175,7 @@ static int run(struct options *o)
 				      progress, o, &result, &error);
 	}
 	if (error)
-		fb_error("capture", "%s", error);
+		fb_error(NULL, "%s", error);
 	if (!err)
 		err = report(o, result);
 	free(error);
@@ -204,14 +203,14 @@ int cmd_capture(int argc, char **argv)
 	if (err)
 		goto release;
 	if (cli.n_args)
-		fb_error("capture", "\"%s\" is one word too many; a filter goes with --filter", cli.args[0]);
+		fb_error(NULL, "\"%s\" is one word too many; a filter goes with --filter", cli.args[0]);
 	else if (!options.write)
-		fb_error("capture", "-w is missing: where to? -w FILE, or -w - for a pipe");
+		fb_error(NULL, "-w is missing: where to? -w FILE, or -w - for a pipe");
 	else if (!strcmp(options.write, "-") && options.capture.files)
-		fb_error("capture", "--files needs files; -w - is standard output");
+		fb_error(NULL, "--files needs files; -w - is standard output");
 	else if (!strcmp(options.write, "-") && isatty(STDOUT_FILENO))
-		fb_error("capture", "-w -: standard output is a terminal, and pcapng is nothing to read there");
-	else if (!check_filter(options.capture.filter) && !capture_check(&options.capture, "capture"))
+		fb_error(NULL, "-w -: standard output is a terminal, and pcapng is nothing to read there");
+	else if (!check_filter(options.capture.filter) && !capture_check(&options.capture, NULL))
 		status = run(&options) ? EXIT_FAILED : 0;
 release:
 	cli_release(&cli);

@@ -147,14 +147,14 @@ static int decode_file(const char *path, const struct decode_options *options)
 	int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO, err;
 
 	if (fd < 0) {
-		fb_error("decode", "%s: %s", path, strerror(errno));
+		fb_error(NULL, "%s: %s", path, strerror(errno));
 		return EXIT_FAILED;
 	}
 	err = fb_pcap_open(&file, read_fd, &fd);
 	if (!err)
 		err = fb_dissector_new(&dissector);
 	if (err) {
-		fb_error("decode", "%s", strerror(-err));
+		fb_error(NULL, "%s", strerror(-err));
 		goto close_file;
 	}
 	while ((err = fb_pcap_next(file, &packet)) > 0) {
@@ -167,7 +167,7 @@ static int decode_file(const char *path, const struct decode_options *options)
 	if (!options->quiet)
 		summary(&d, fb_pcap_totals(file));
 	if (err < 0)
-		fb_error("decode", "%s: %s", path, fb_pcap_error(file));
+		fb_error(NULL, "%s: %s", path, fb_pcap_error(file));
 close_file:
 	fb_dissector_free(dissector);
 	fb_pcap_close(file);
@@ -195,11 +195,11 @@ static int parse_hex(char **words, unsigned n, uint8_t *out, size_t cap)
 			} else if (c[0] == '0' && (c[1] == 'x' || c[1] == 'X')) {
 				c += 2;
 			} else if (digit(c[0]) < 0 || digit(c[1]) < 0) {
-				fb_error("decode", "%.80s: no such file, and no hexadecimal bytes: \"%.8s\" stands at character %td",
+				fb_error(NULL, "%.80s: no such file, and no hexadecimal bytes: \"%.8s\" stands at character %td",
 					 words[i], c, c - words[i]);
 				return -EINVAL;
 			} else if (len == cap) {
-				fb_error("decode", "more than the %zu bytes that a TLP may have", cap);
+				fb_error(NULL, "more than the %zu bytes that a TLP may have", cap);
 				return -EINVAL;
 			} else {
 				out[len++] = (uint8_t)(digit(c[0]) << 4 | digit(c[1]));
@@ -238,7 +238,7 @@ int cmd_decode(int argc, char **argv)
 	if (err)
 		goto release;
 	if (!cli.n_args)
-		fb_error("decode", "what? A capture file, - for standard input, or a TLP in hexadecimal");
+		fb_error(NULL, "what? A capture file, - for standard input, or a TLP in hexadecimal");
 	else if (cli.n_args == 1 && (!strcmp(cli.args[0], "-") || access(cli.args[0], F_OK) == 0))
 		status = decode_file(cli.args[0], &options);
 	else

@@ -157,7 +157,7 @@ static int show_all(bool json)
 
 static int show_one(const char *name, bool json)
 {
-	const struct fb_model *model = model_find("devices", name);
+	const struct fb_model *model = model_find(NULL, name);
 	struct fb_model whole;
 
 	if (!model || fb_model_read(&whole, model, name))
@@ -182,7 +182,7 @@ int cmd_devices(int argc, char **argv)
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;
 
 	if (!err && cli.n_args > 1)
-		fb_error("devices", "\"%s\" is one word too many", cli.args[1]);
+		fb_error(NULL, "\"%s\" is one word too many", cli.args[1]);
 	else if (!err)
 		status = cli.n_args ? show_one(cli.args[0], options.json) : show_all(options.json);
 	cli_release(&cli);

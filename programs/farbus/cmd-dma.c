@@ -117,7 +117,7 @@ int dma_open(struct fb_rdma **out, const struct dma_options *o, uint32_t depth)
 	int err = fb_rdma_open_text(out, &config, text, sizeof(text));
 
 	if (err)
-		fb_error("dma", "%s: %s", o->target, *text ? text : strerror(-err));
+		fb_error(NULL, "%s: %s", o->target, *text ? text : strerror(-err));
 	return err;
 }
 
@@ -142,7 +142,7 @@ int dma_pattern(const struct dma_options *o, uint8_t **bytes, size_t *n)
 	const char *p = o->hex;
 
 	if (o->hex && o->text) {
-		fb_error("dma", "--hex and --text exclude each other");
+		fb_error(NULL, "--hex and --text exclude each other");
 		return -EINVAL;
 	}
 	*n = 0;
@@ -160,7 +160,7 @@ int dma_pattern(const struct dma_options *o, uint8_t **bytes, size_t *n)
 		if (!*p)
 			break;
 		if (nibble(p[0]) < 0 || nibble(p[1]) < 0) {
-			fb_error("dma", "--hex \"%s\": must be pairs of hexadecimal digits, as in 00ff1234", o->hex);
+			fb_error(NULL, "--hex \"%s\": must be pairs of hexadecimal digits, as in 00ff1234", o->hex);
 			free(*bytes);
 			return -EINVAL;
 		}
@@ -173,7 +173,7 @@ static int failed(const char *what, const struct fb_rdma *r, int err)
 {
 	const char *text = fb_rdma_error(r);
 
-	fb_error("dma", "%s: %s", what, *text ? text : strerror(-err));
+	fb_error(NULL, "%s: %s", what, *text ? text : strerror(-err));
 	return EXIT_FAILED;
 }
 
@@ -227,7 +227,7 @@ static int verb_read(struct fb_rdma *r, const struct dma_options *o)
 	if (o->out && !to_stdout)
 		fd = open(o->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); /* another machine's memory */
 	if (fd < 0) {
-		fb_error("dma", "%s: %s", o->out, strerror(errno));
+		fb_error(NULL, "%s: %s", o->out, strerror(errno));
 		free(buf);
 		return EXIT_FAILED;
 	}
@@ -244,7 +244,7 @@ static int verb_read(struct fb_rdma *r, const struct dma_options *o)
 			break;
 		}
 		if (o->out && (err = write_all(fd, buf, n))) {
-			fb_error("dma", "%s: %s", o->out, strerror(-err));
+			fb_error(NULL, "%s: %s", o->out, strerror(-err));
 			status = EXIT_FAILED;
 			break;
 		}
@@ -253,12 +253,12 @@ static int verb_read(struct fb_rdma *r, const struct dma_options *o)
 		done += n;
 	}
 	if (dma_interrupted()) {
-		fb_error("dma", "interrupted: %llu of %llu bytes were read", (unsigned long long)done,
+		fb_error(NULL, "interrupted: %llu of %llu bytes were read", (unsigned long long)done,
 			 (unsigned long long)o->length);
 		status = EXIT_FAILED;
 	}
 	if (o->out && !to_stdout && close(fd) < 0 && !status) {
-		fb_error("dma", "%s: %s", o->out, strerror(errno));
+		fb_error(NULL, "%s: %s", o->out, strerror(errno));
 		status = EXIT_FAILED;
 	}
 	free(buf);
@@ -310,7 +310,7 @@ static int put(struct fb_rdma *r, const struct dma_options *o, const struct sour
 		int err;
 
 		if (n < 0) {
-			fb_error("dma", "%s: %s", o->in, strerror((int)-n));
+			fb_error(NULL, "%s: %s", o->in, strerror((int)-n));
 			status = EXIT_FAILED;
 			break;
 		}
@@ -342,7 +342,7 @@ static int verb_write(struct fb_rdma *r, const struct dma_options *o)
 	if (o->in) {
 		s.fd = strcmp(o->in, "-") ? open(o->in, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
 		if (s.fd < 0) {
-			fb_error("dma", "%s: %s", o->in, strerror(errno));
+			fb_error(NULL, "%s: %s", o->in, strerror(errno));
 			return EXIT_FAILED;
 		}
 		status = put(r, o, &s, o->length_given ? o->length : UINT64_MAX - o->address);
@@ -404,9 +404,9 @@ static const struct verb *find_verb(const char *word)
 	names[VERBS] = NULL;
 	near = fb_nearest(word, names);
 	if (near)
-		fb_error("dma", "no verb \"%s\"; did you mean \"%s\"?", word, near);
+		fb_error(NULL, "no verb \"%s\"; did you mean \"%s\"?", word, near);
 	else
-		fb_error("dma", "no verb \"%s\"; there are read, write, fill, scan and perf", word);
+		fb_error(NULL, "no verb \"%s\"; there are read, write, fill, scan and perf", word);
 	return NULL;
 }
 
@@ -414,7 +414,7 @@ static int number(const char *what, const char *text, uint64_t *value)
 {
 	if (fb_parse_u64(text, value) == 0 || fb_parse_size(text, value) == 0)
 		return 0;
-	fb_error("dma", "%s \"%s\": must be a number of bytes: 4096, 0x1000, 64K, 1G", what, text);
+	fb_error(NULL, "%s \"%s\": must be a number of bytes: 4096, 0x1000, 64K, 1G", what, text);
 	return -EINVAL;
 }
 
@@ -435,16 +435,16 @@ static int check_options(const struct verb *v, const struct dma_options *o)
 
 	for (unsigned i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		if (limits[i].given && !(limits[i].verbs & v->bit)) {
-			fb_error("dma", "%s is not for %s", limits[i].name, v->name);
+			fb_error(NULL, "%s is not for %s", limits[i].name, v->name);
 			return -EINVAL;
 		}
 	}
 	if (v->bit == V_WRITE && bytes + (o->in != NULL) != 1)
-		fb_error("dma", "write needs one of --hex, --text and --in: the bytes");
+		fb_error(NULL, "write needs one of --hex, --text and --in: the bytes");
 	else if (v->bit == V_WRITE && bytes && o->length_given)
-		fb_error("dma", "write of --hex or --text takes no LENGTH: \"fill\" repeats the bytes");
+		fb_error(NULL, "write of --hex or --text takes no LENGTH: \"fill\" repeats the bytes");
 	else if (v->bit == V_FILL && !bytes)
-		fb_error("dma", "fill needs --hex or --text: the bytes that are repeated");
+		fb_error(NULL, "fill needs --hex or --text: the bytes that are repeated");
 	else
 		return 0;
 	return -EINVAL;
@@ -456,7 +456,7 @@ static const struct verb *understand(const struct cli *cli, struct dma_options *
 	unsigned most;
 
 	if (cli->n_args == 0) {
-		fb_error("dma", "the verb is missing: read, write, fill, scan or perf; \"farbus dma --help\" has more");
+		fb_error(NULL, "the verb is missing: read, write, fill, scan or perf; \"farbus dma --help\" has more");
 		return NULL;
 	}
 	v = find_verb(cli->args[0]);
@@ -464,7 +464,7 @@ static const struct verb *understand(const struct cli *cli, struct dma_options *
 		return NULL;
 	most = v->length == NEVER ? 3 : 4;
 	if (cli->n_args < (v->length == ALWAYS ? 4u : 3u) || cli->n_args > most) {
-		fb_error("dma", "usage: farbus dma %s", v->usage);
+		fb_error(NULL, "usage: farbus dma %s", v->usage);
 		return NULL;
 	}
 	o->target = cli->args[1];
@@ -474,7 +474,7 @@ static const struct verb *understand(const struct cli *cli, struct dma_options *
 	if (o->length_given && number("length", cli->args[3], &o->length))
 		return NULL;
 	if (o->length_given && (o->length == 0 || o->address + (o->length - 1) < o->address)) {
-		fb_error("dma", "length %s: 0, or beyond the end of the address space", cli->args[3]);
+		fb_error(NULL, "length %s: 0, or beyond the end of the address space", cli->args[3]);
 		return NULL;
 	}
 	return check_options(v, o) ? NULL : v;
@@ -516,7 +516,7 @@ int cmd_dma(int argc, char **argv)
 		}
 	}
 	if (fflush(stdout) && !status) {
-		fb_error("dma", "stdout: %s", strerror(errno));
+		fb_error(NULL, "stdout: %s", strerror(errno));
 		status = EXIT_FAILED;
 	}
 	cli_release(&cli);

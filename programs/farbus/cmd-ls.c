@@ -72,7 +72,7 @@ int cmd_ls(int argc, char **argv)
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;
 
 	if (!err && cli.n_args) {
-		fb_error("ls", "\"%s\" is one word too many", cli.args[0]);
+		fb_error(NULL, "\"%s\" is one word too many", cli.args[0]);
 		err = -1;
 	}
 	if (err) {
@@ -80,7 +80,7 @@ int cmd_ls(int argc, char **argv)
 		return status;
 	}
 	request = ask_request("ls", NULL, 0);
-	err = ask_all("ls", options.control, request, &answers);
+	err = ask_all(options.control, request, &answers);
 	if (!err && options.json) {
 		ask_print_json(options.control, answers);
 	} else if (!err) {

@@ -49,7 +49,7 @@ static unsigned rank(const json_t *answer, const json_t *function)
 }
 
 /* Path of the root's socket (borrowed from `answers`), or NULL, logged. */
-static const char *choose(const char *verb, const json_t *answers, const char *id)
+static const char *choose(const json_t *answers, const char *id)
 {
 	unsigned best = 0, n_best = 0;
 	const char *path = NULL;
@@ -68,11 +68,11 @@ static const char *choose(const char *verb, const json_t *answers, const char *i
 		n_best += r && r == best;
 	}
 	if (best < 2) {
-		fb_error(verb, "%s: no root on this machine has it and a --qmp to plug it by", id);
+		fb_error(NULL, "%s: no root on this machine has it and a --qmp to plug it by", id);
 		return NULL;
 	}
 	if (n_best > 1) {
-		fb_error(verb, "%s: %u roots could do it; --control PATH says which (%s is one)", id, n_best, path);
+		fb_error(NULL, "%s: %u roots could do it; --control PATH says which (%s is one)", id, n_best, path);
 		return NULL;
 	}
 	return path;
@@ -85,11 +85,11 @@ static void print_progress(void *arg, const char *text)
 }
 
 /* The daemon that --control names. */
-static bool is_root(const char *verb, const char *path, const json_t *answers)
+static bool is_root(const char *path, const json_t *answers)
 {
 	if (!strcmp(ask_text(json_array_get(answers, 0), "role"), "root"))
 		return true;
-	fb_error(verb, "%s: a box listens there: it is roots that plug and unplug", path);
+	fb_error(NULL, "%s: a box listens there: it is roots that plug and unplug", path);
 	return false;
 }
 
@@ -98,14 +98,14 @@ static int run(const char *verb, struct plug_options *options, char *id)
 	json_t *ls = ask_request("ls", NULL, 0), *answers = NULL, *request = NULL, *result = NULL;
 	const char *path = NULL;
 	char *error = NULL;
-	int err = ask_all(verb, options->control, ls, &answers);
+	int err = ask_all(options->control, ls, &answers);
 
 	if (!err)
-		err = ask_check_ids(verb, answers, &id, 1);
+		err = ask_check_ids(answers, &id, 1);
 	if (!err) {
 		if (!options->control)
-			path = choose(verb, answers, id);
-		else if (is_root(verb, options->control, answers))
+			path = choose(answers, id);
+		else if (is_root(options->control, answers))
 			path = options->control;
 		err = path ? 0 : -ENOENT;
 	}
@@ -113,7 +113,7 @@ static int run(const char *verb, struct plug_options *options, char *id)
 		request = json_pack("{s:s, s:s}", "verb", verb, "id", id);
 		err = fb_control_ask(path, request, options->timeout_ns, print_progress, id, &result, &error);
 		if (err)
-			fb_error(verb, "%s: %s", id, error);
+			fb_error(NULL, "%s: %s", id, error);
 		else
 			printf("%s: %s\n", id, *ask_text(result, "text") ? ask_text(result, "text") : "done");
 	}
@@ -137,7 +137,7 @@ static int plug(const char *verb, const char *about, int argc, char **argv)
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;
 
 	if (!err && cli.n_args != 1)
-		fb_error(verb, cli.n_args ? "one ID at a time: \"%s\" is one word too many" : "which function? %s",
+		fb_error(NULL, cli.n_args ? "one ID at a time: \"%s\" is one word too many" : "which function? %s",
 			 cli.n_args ? cli.args[1] : "\"farbus ls\" lists them");
 	else if (!err)
 		status = run(verb, &options, cli.args[0]);

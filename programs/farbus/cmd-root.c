@@ -354,6 +354,7 @@ int cmd_root(int argc, char **argv)
 	struct daemon_options common = DAEMON_DEFAULTS;
 	struct cli cli = {
 		.command = "root",
+		.object = "root",
 		.usage = "--connect ADDRESS… --socket-dir DIR [OPTION…]",
 		.about = "Attaches functions of boxes to virtual machines: one vfio-user socket each.",
 		.groups = {{"The root", root_table, &p.options}, {"Common options", daemon_option_table, &common}},

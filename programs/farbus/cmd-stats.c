@@ -202,7 +202,7 @@ static int watch(const struct stats_options *options, const json_t *request, jso
 		json_t *answers, *rates;
 
 		nanosleep(&pause, NULL);
-		err = ask_all("stats", options->ask.control, request, &answers);
+		err = ask_all(options->ask.control, request, &answers);
 		if (err)
 			break;
 		now = fb_clock_ns();
@@ -237,16 +237,16 @@ int cmd_stats(int argc, char **argv)
 		return status;
 	}
 	request = ask_request("stats", NULL, 0);
-	err = ask_all("stats", options.ask.control, request, &answers);
+	err = ask_all(options.ask.control, request, &answers);
 	if (!err && cli.n_args) {
 		/* Asked once more: first all names, for a wrong one's nearest, then what was wanted. */
-		err = ask_check_ids("stats", answers, cli.args, cli.n_args);
+		err = ask_check_ids(answers, cli.args, cli.n_args);
 		json_decref(request);
 		request = ask_request("stats", cli.args, cli.n_args);
 		json_decref(answers);
 		answers = NULL;
 		if (!err)
-			err = ask_all("stats", options.ask.control, request, &answers);
+			err = ask_all(options.ask.control, request, &answers);
 	}
 	if (!err && options.watch_ns)
 		err = watch(&options, request, answers);

@@ -396,7 +396,7 @@ static int watch(const struct top_options *o, json_t *before, const json_t *requ
 			pause_plain(o->interval_ns);
 		if (ending)
 			break;
-		err = ask_all("top", o->ask.control, request, &answers);
+		err = ask_all(o->ask.control, request, &answers);
 		if (err)
 			break;
 		now = fb_clock_ns();
@@ -438,7 +438,7 @@ int cmd_top(int argc, char **argv)
 	bool screen;
 
 	if (!err && cli.n_args) {
-		fb_error("top", "\"%s\" is one word too many", cli.args[0]);
+		fb_error(NULL, "\"%s\" is one word too many", cli.args[0]);
 		err = -EINVAL;
 	}
 	if (err) {
@@ -447,7 +447,7 @@ int cmd_top(int argc, char **argv)
 	}
 	sorting = (enum sort)o.sort;
 	request = ask_request("stats", NULL, 0);
-	err = ask_all("top", o.ask.control, request, &answers);
+	err = ask_all(o.ask.control, request, &answers);
 	if (!err) {
 		screen = !o.once && screen_on();
 		err = watch(&o, answers, request, screen);

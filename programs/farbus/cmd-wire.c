@@ -76,7 +76,7 @@ static int values(const char *option, const struct cli_list *list, int (*parse)(
 {
 	for (unsigned i = 0; i < list->n; i++) {
 		if (i == LIST_MAX || parse(list->items[i], &v[i]) || v[i] < min || v[i] > max) {
-			fb_error("wire", "%s: \"%s\" must be %llu to %llu", option, list->items[i], (unsigned long long)min,
+			fb_error(NULL, "%s: \"%s\" must be %llu to %llu", option, list->items[i], (unsigned long long)min,
 				 (unsigned long long)max);
 			return -1;
 		}
@@ -97,7 +97,7 @@ static int print(const struct wire_options *o)
 		softpcie |= !strcmp(o->framings.items[i], "softpcie");
 		link |= !strcmp(o->framings.items[i], "link");
 		if (strcmp(o->framings.items[i], "softpcie") && strcmp(o->framings.items[i], "link")) {
-			fb_error("wire", "--framing: \"%s\" must be softpcie or link", o->framings.items[i]);
+			fb_error(NULL, "--framing: \"%s\" must be softpcie or link", o->framings.items[i]);
 			return EXIT_USAGE;
 		}
 	}
@@ -118,7 +118,7 @@ static int print(const struct wire_options *o)
 				put(&s, f ? "link" : "softpcie", mtu, speeds[i % n_speeds], &g);
 				n++;
 			} else if (i % n_speeds == 0) {
-				fb_warn("wire", "%s: a payload of %u bytes does not go with an MTU of %u", f ? "link" : "softpcie",
+				fb_warn(NULL, "%s: a payload of %u bytes does not go with an MTU of %u", f ? "link" : "softpcie",
 					payload, mtu);
 			}
 		}
@@ -149,7 +149,7 @@ int cmd_wire(int argc, char **argv)
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;
 
 	if (!err && cli.n_args)
-		fb_error("wire", "\"%s\" is one word too many", cli.args[0]);
+		fb_error(NULL, "\"%s\" is one word too many", cli.args[0]);
 	else if (!err)
 		status = print(&o);
 	cli_release(&cli);

@@ -64,7 +64,7 @@ static int parse(struct cli *cli, struct daemon_options *options, int argc, char
 	if (err)
 		return err;
 	if (cli->n_args) {
-		fb_error(cli->command, "\"%s\" is one word too many: every word here belongs to an option", cli->args[0]);
+		fb_error(cli->object, "\"%s\" is one word too many: every word here belongs to an option", cli->args[0]);
 		return -EINVAL;
 	}
 	if (options->config) {
@@ -80,9 +80,10 @@ int daemon_main(const struct daemon_main *m, int argc, char **argv)
 {
 	int err, status = EXIT_USAGE;
 
+	fb_log_set_program(NULL);
 	err = parse(m->cli, m->common, argc, argv);
 	if (err == 0)
-		err = model_help(m->cli->command, m->devices);
+		err = model_help(m->cli->object, m->devices);
 	if (err == 0)
 		err = m->check(m->program);
 	if (err == 0)

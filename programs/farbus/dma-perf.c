@@ -94,7 +94,7 @@ static int measure(const struct dma_options *o, struct point *p, uint64_t time_n
 	uint64_t tlps = p->depth * ((p->size + 4095) / 4096);
 
 	if (err)
-		fb_error("dma", "%s", strerror(ENOMEM));
+		fb_error(NULL, "%s", strerror(ENOMEM));
 	else
 		err = dma_open(&run.r, o, (uint32_t)(tlps < 256 ? 256 : tlps > 1024 ? 1024 : tlps));
 	if (err)
@@ -115,7 +115,7 @@ static int measure(const struct dma_options *o, struct point *p, uint64_t time_n
 	if (run.error) {
 		const char *text = fb_rdma_error(run.r);
 
-		fb_error("dma", "perf: %s of %llu bytes: %s", op_words[p->op], (unsigned long long)p->size,
+		fb_error(NULL, "perf: %s of %llu bytes: %s", op_words[p->op], (unsigned long long)p->size,
 			 run.error == -EFAULT ? "the target refuses: not mapped, or not open to us" :
 			 *text ? text : strerror(-run.error));
 		err = run.error;
@@ -142,7 +142,7 @@ static int words(const char *option, const struct cli_list *list, const char *co
 		if (!names[k] || i == LIST_MAX) {
 			const char *near = names[k] ? NULL : fb_nearest(list->items[i], names);
 
-			fb_error("dma", "%s: \"%s\" is not one of %s, %s%s%s%s%s%s", option, list->items[i], names[0],
+			fb_error(NULL, "%s: \"%s\" is not one of %s, %s%s%s%s%s%s", option, list->items[i], names[0],
 				 names[1], names[2] ? ", " : "", names[2] ? names[2] : "", near ? "; did you mean \"" : "",
 				 near ? near : "", near ? "\"?" : "");
 			return -EINVAL;
@@ -157,7 +157,7 @@ static int numbers(const char *option, const struct cli_list *list, uint64_t max
 {
 	for (unsigned i = 0; i < list->n; i++) {
 		if (i == LIST_MAX || fb_parse_size(list->items[i], &v[i]) || v[i] == 0 || v[i] > max) {
-			fb_error("dma", "%s: \"%s\" must be 1 to %llu", option, list->items[i], (unsigned long long)max);
+			fb_error(NULL, "%s: \"%s\" must be 1 to %llu", option, list->items[i], (unsigned long long)max);
 			return -EINVAL;
 		}
 		*n = i + 1;
@@ -231,7 +231,7 @@ int dma_perf(const struct dma_options *o)
 				  .depth = depths[i % n_depths]};
 
 		if (p.size > o->length) {
-			fb_error("dma", "perf: the range of %llu bytes has no room for a request of %llu",
+			fb_error(NULL, "perf: the range of %llu bytes has no room for a request of %llu",
 				 (unsigned long long)o->length, (unsigned long long)p.size);
 			status = EXIT_USAGE;
 			break;
@@ -253,7 +253,7 @@ int dma_perf(const struct dma_options *o)
 	}
 	json_decref(results);
 	if (dma_interrupted()) {
-		fb_error("dma", "interrupted: the last run is shorter than it should be");
+		fb_error(NULL, "interrupted: the last run is shorter than it should be");
 		return EXIT_FAILED;
 	}
 	return (int)status;

@@ -308,7 +308,7 @@ static int open_file(struct scan *s)
 	s->fd = !strcmp(s->o->out, "-") ? STDOUT_FILENO
 					: open(s->o->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (s->fd < 0 || fstat(s->fd, &st) < 0) {
-		fb_error("dma", "%s: %s", s->o->out, strerror(errno));
+		fb_error(NULL, "%s: %s", s->o->out, strerror(errno));
 		return -errno;
 	}
 	s->stream = s->fd == STDOUT_FILENO || !S_ISREG(st.st_mode);
@@ -326,7 +326,7 @@ static int close_file(struct scan *s)
 	if (s->fd != STDOUT_FILENO && close(s->fd) < 0)
 		err = -errno;
 	if (err)
-		fb_error("dma", "%s: %s", s->o->out, strerror(-err));
+		fb_error(NULL, "%s: %s", s->o->out, strerror(-err));
 	return err;
 }
 
@@ -338,14 +338,14 @@ int dma_scan(struct fb_rdma *r, const struct dma_options *o)
 	if (dma_pattern(o, &s.find, &s.find_len))
 		return EXIT_USAGE;
 	if (s.find_len > DMA_FIND_MAX) {
-		fb_error("dma", "no more than %d bytes can be looked for", DMA_FIND_MAX);
+		fb_error(NULL, "no more than %d bytes can be looked for", DMA_FIND_MAX);
 		status = EXIT_USAGE;
 		goto free_all;
 	}
 	s.slots = calloc(RING, sizeof(*s.slots));
 	s.memory = malloc((size_t)RING * DMA_PAGE);
 	if (!s.slots || !s.memory) {
-		fb_error("dma", "%s", strerror(ENOMEM));
+		fb_error(NULL, "%s", strerror(ENOMEM));
 		goto free_all;
 	}
 	for (unsigned i = 0; i < RING; i++)
@@ -363,7 +363,7 @@ int dma_scan(struct fb_rdma *r, const struct dma_options *o)
 	status = close_file(&s) < 0 ? EXIT_FAILED : 0;
 	report(&s);
 	if (s.error) {
-		fb_error("dma", "scan: %s", *s.error_text ? s.error_text : strerror(-s.error));
+		fb_error(NULL, "scan: %s", *s.error_text ? s.error_text : strerror(-s.error));
 		status = EXIT_FAILED;
 	} else if (s.seen < o->length) {
 		status = EXIT_FAILED;

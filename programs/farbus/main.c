@@ -46,14 +46,15 @@ static int unknown_command(const char *word)
 	names[COMMANDS] = NULL;
 	near = fb_nearest(word, names);
 	if (near)
-		fb_error("farbus", "no command \"%s\"; did you mean \"%s\"?", word, near);
+		fb_error(NULL, "no command \"%s\"; did you mean \"%s\"?", word, near);
 	else
-		fb_error("farbus", "no command \"%s\"; \"farbus --help\" lists them", word);
+		fb_error(NULL, "no command \"%s\"; \"farbus --help\" lists them", word);
 	return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
 {
+	fb_log_set_program("farbus");
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_USAGE;

@@ -158,7 +158,7 @@ int fb_rdma_open_text(struct fb_rdma **out, const struct fb_rdma_config *config,
 		r = NULL;
 	}
 	if (err && config->log != FB_RDMA_LOG_KEEP)
-		fb_error("dma", "%s: %s", config->target ? config->target : "", error);
+		fb_error(config->target, "%s", error);
 	*out = r;
 	return err;
 }

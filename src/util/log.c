@@ -15,6 +15,7 @@
 #define LIMIT_NS UINT64_C(1000000000)
 
 static atomic_int log_level = FB_LOG_INFO;
+static const char *_Atomic program; /* NULL: a log */
 static bool to_journal;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -51,6 +52,11 @@ bool fb_log_enabled(enum fb_log_level level)
 	return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
+void fb_log_set_program(const char *name)
+{
+	atomic_store_explicit(&program, name, memory_order_relaxed);
+}
+
 static size_t add(char *line, size_t used, size_t cap, const char *text)
 {
 	size_t n = strlen(text);
@@ -65,6 +71,7 @@ void fb_vlog(enum fb_log_level level, const char *object, const char *fmt, va_li
 {
 	char line[1024], *text;
 	const size_t cap = sizeof(line) - 1; /* the newline's place */
+	const char *name = atomic_load_explicit(&program, memory_order_relaxed);
 	size_t used, from;
 	int saved = errno, n;
 
@@ -73,6 +80,8 @@ void fb_vlog(enum fb_log_level level, const char *object, const char *fmt, va_li
 	pthread_once(&once, look_at_stderr);
 	if (to_journal) {
 		used = (size_t)snprintf(line, sizeof(line), "<%c>", levels[level].priority);
+	} else if (name) {
+		used = (size_t)snprintf(line, sizeof(line), "%.64s: %s", name, level == FB_LOG_ERROR ? "" : levels[level].word);
 	} else {
 		struct timespec now;
 		struct tm tm;

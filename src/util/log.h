@@ -4,7 +4,8 @@
  * about: "ssd0 01:00.0: link lost: hold time (30 s) is over".
  *
  * Under systemd (JOURNAL_STREAM set) each line starts with its syslog
- * priority, "<3>"; on a terminal or in a file with a time of day.
+ * priority, "<3>"; on a terminal or in a file with a time of day, or with the
+ * program's name if that is one which says its one thing and ends.
  * Thread-safe. Never blocks longer than write(2) on stderr does.
  */
 #ifndef FARBUS_UTIL_LOG_H
@@ -29,6 +30,9 @@ enum fb_log_level {
 
 void fb_log_set_level(enum fb_log_level level);
 bool fb_log_enabled(enum fb_log_level level);
+
+/* From now on lines begin as "farbus: " or "farbus: warning: ". `name` is kept; NULL: with a time of day, the default. */
+void fb_log_set_program(const char *name);
 
 /* `object` may be NULL for lines about the process itself. */
 void fb_log(enum fb_log_level level, const char *object, const char *fmt, ...)

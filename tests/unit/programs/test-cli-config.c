@@ -49,7 +49,7 @@ static struct cli cli;
 static int set_up(void **state)
 {
 	memset(&t, 0, sizeof(t));
-	cli = (struct cli){.command = "box", .usage = "", .about = "", .groups = {{"a", table, &t}, {"b", more, &t}}};
+	cli = (struct cli){.command = "box", .object = "box", .usage = "", .about = "", .groups = {{"a", table, &t}, {"b", more, &t}}};
 	return 0;
 }
 

@@ -82,6 +82,29 @@ static void test_journal(void **state)
 	assert_string_equal(out, "<3>ssd0: cannot open disk.img\n<4>two?lines?[2J\n<6>port0: up\n<7>port0: shown\n");
 }
 
+static void some_lines_of_a_program(void)
+{
+	fb_log_set_program("farbus");
+	some_lines();
+	fb_log_set_program(NULL);
+	fb_info(NULL, "of a log again");
+}
+
+/* Neither time nor "error": it is all that the program has to say. The journal wants its priority all the same. */
+static void test_program(void **state)
+{
+	static const char said[] = "farbus: ssd0: cannot open disk.img\nfarbus: warning: two?lines?[2J\nfarbus: port0: up\n"
+				   "farbus: debug: port0: shown\n";
+	char out[8192];
+	int h, m, s, ms;
+
+	capture(some_lines_of_a_program, false, out, sizeof(out));
+	assert_memory_equal(out, said, sizeof(said) - 1);
+	assert_int_equal(sscanf(out + sizeof(said) - 1, "%2d:%2d:%2d.%3d of a log", &h, &m, &s, &ms), 4);
+	capture(some_lines_of_a_program, true, out, sizeof(out));
+	assert_memory_equal(out, "<3>ssd0: ", 9);
+}
+
 static void long_line(void)
 {
 	char text[4096];
@@ -143,6 +166,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_terminal),
 		cmocka_unit_test(test_journal),
+		cmocka_unit_test(test_program),
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_limit_burst),

@@ -261,7 +261,7 @@ class Decode(unittest.TestCase):
                 f.flush()
                 done = farbus("decode", f.name)
                 self.assertEqual(done.returncode, 1, says)
-                self.assertRegex(done.stderr, rf"(?m)^.*error: decode: {re.escape(f.name)}: .*{says}")
+                self.assertRegex(done.stderr, rf"(?m)^farbus: {re.escape(f.name)}: .*{says}")
                 self.assertIn(f"decode: {tlps} TLPs in", done.stderr)
 
     def test_standard_input(self):
