@@ -80,18 +80,23 @@ static int serve(void *program, const struct daemon_options *common)
 		.models = fb_models, .devices = (const char *const *)p->options.devices.items, .group = common->group,
 		.softpcie = p->options.softpcie};
 	char local[96];
-	int status = EXIT_FAILED;
+	int err, status;
 
-	if (identity_make(&p->self, common->node, "box", p->options.listen ? p->options.listen : p->options.softpcie) < 0)
-		return EXIT_USAGE;
-	if (daemon_init(&p->daemon, "box", common, stop, p) < 0)
-		return EXIT_FAILED;
+	err = identity_make(&p->self, common->node, "box", p->options.listen ? p->options.listen : p->options.softpcie);
+	if (!err)
+		err = daemon_init(&p->daemon, "box", common, stop, p);
+	if (err)
+		return exit_status(err);
 	daemon_carrier(common, &config.carrier);
 	config.carrier.listen = p->options.listen;
 	config.carrier.self = p->self;
 	config.carrier.tap = config.wire_tap = p->daemon.tap;
 	/* The control socket first: one that is in use says that this box runs already, before files are touched. */
-	if (daemon_open_control(&p->daemon, common, verbs) < 0 || fb_box_new(&p->box, p->daemon.loop, &config) < 0)
+	err = daemon_open_control(&p->daemon, common, verbs);
+	if (!err)
+		err = fb_box_new(&p->box, p->daemon.loop, &config);
+	status = exit_status(err);
+	if (err)
 		goto fini_daemon;
 	if (p->options.softpcie)
 		daemon_ready(&p->daemon, "for the adapter at %s", fb_box_softpcie(p->box));

@@ -157,15 +157,15 @@ static int show_all(bool json)
 
 static int show_one(const char *name, bool json)
 {
-	const struct fb_model *model = model_find(NULL, name);
-	struct fb_model whole;
+	struct fb_model model;
+	int err = model_find(&model, NULL, name);
 
-	if (!model || fb_model_read(&whole, model, name))
-		return EXIT_FAILED;
+	if (err)
+		return exit_status(err);
 	if (json)
-		print_json(json_pack("[o]", describe_model(&whole)));
+		print_json(json_pack("[o]", describe_model(&model)));
 	else
-		model_print(&whole);
+		model_print(&model);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "command.h"
 #include "dma-tool.h"
+#include "net/net.h"
 #include "util/log.h"
 #include "util/loop.h"
 
@@ -114,11 +115,14 @@ int dma_open(struct fb_rdma **out, const struct dma_options *o, uint32_t depth)
 		.log = FB_RDMA_LOG_KEEP,
 	};
 	char text[200] = "";
-	int err = fb_rdma_open_text(out, &config, text, sizeof(text));
+	int err;
 
+	fb_log_set_level(FB_LOG_NONE); /* of what goes wrong, `text` has the words */
+	err = fb_rdma_open_text(out, &config, text, sizeof(text));
+	fb_log_set_level(FB_LOG_WARN); /* a session that comes and goes is no news here */
 	if (err)
 		fb_error(NULL, "%s: %s", o->target, *text ? text : strerror(-err));
-	return err;
+	return err == -ENOTSUP ? -EINVAL : err; /* no transport of that name: a wrong word, here */
 }
 
 char *dma_size_text(double bytes, char buf[32])
@@ -477,7 +481,9 @@ static const struct verb *understand(const struct cli *cli, struct dma_options *
 		fb_error(NULL, "length %s: 0, or beyond the end of the address space", cli->args[3]);
 		return NULL;
 	}
-	return check_options(v, o) ? NULL : v;
+	if (check_options(v, o) || (o->fault && fb_net_fault_check(o->fault)))
+		return NULL;
+	return v;
 }
 
 int cmd_dma(int argc, char **argv)
@@ -503,16 +509,16 @@ int cmd_dma(int argc, char **argv)
 	struct fb_rdma *r;
 
 	if (v) {
-		fb_log_set_level(FB_LOG_WARN); /* a session that comes and goes is no news here */
 		signal(SIGPIPE, SIG_IGN);
 		dma_catch_signals();
 		if (!v->run) {
 			status = dma_perf(&o);
-		} else if (dma_open(&r, &o, 0)) {
-			status = EXIT_FAILED;
 		} else {
-			status = v->run(r, &o);
-			fb_rdma_close(r);
+			status = exit_status(dma_open(&r, &o, 0));
+			if (r) {
+				status = v->run(r, &o);
+				fb_rdma_close(r);
+			}
 		}
 	}
 	if (fflush(stdout) && !status) {

@@ -288,21 +288,28 @@ static int serve(void *program, const struct daemon_options *common)
 		.slots = (const char *const *)o->slots.items, .msix = (enum fb_root_msix)o->msix,
 		.dma_listen = o->dma_listen, .allow_dma = (const char *const *)o->allow_dma.items,
 		.answer_ns = o->answer_ns, .poll_ns = o->scan_ns, .started = started, .arg = p};
-	int status = EXIT_FAILED;
+	int err, status;
 
-	if (identity_make(&p->self, common->node, "root", o->socket_dir) < 0)
-		return EXIT_USAGE;
-	if (daemon_init(&p->daemon, "root", common, stop, p) < 0)
-		return EXIT_FAILED;
-	if (daemon_open_control(&p->daemon, common, verbs) < 0 || open_embedded(p, common) < 0)
-		goto fini_daemon;
-	if (p->box && cli_list_add(&o->connect, EMBEDDED) < 0)
+	err = identity_make(&p->self, common->node, "root", o->socket_dir);
+	if (!err)
+		err = daemon_init(&p->daemon, "root", common, stop, p);
+	if (err)
+		return exit_status(err);
+	err = daemon_open_control(&p->daemon, common, verbs);
+	if (!err)
+		err = open_embedded(p, common);
+	if (!err && p->box)
+		err = cli_list_add(&o->connect, EMBEDDED);
+	status = exit_status(err);
+	if (err)
 		goto free_box;
 	config.peers = (const char *const *)o->connect.items;
 	daemon_carrier(common, &config.carrier);
 	config.carrier.self = p->self;
 	config.carrier.tap = p->daemon.tap; /* and not the embedded box's: each TLP is to be seen once */
-	if (fb_root_new(&p->root, p->daemon.loop, &config) < 0)
+	err = fb_root_new(&p->root, p->daemon.loop, &config);
+	status = exit_status(err);
+	if (err)
 		goto free_box;
 	status = daemon_run(&p->daemon);
 
@@ -311,28 +318,30 @@ static int serve(void *program, const struct daemon_options *common)
 	p->daemon.control = NULL;
 	fb_root_free(p->root);
 free_box:
-	if (p->box)
-		fb_box_free(p->box);
-fini_daemon:
+	fb_box_free(p->box);
 	daemon_fini(&p->daemon);
 	return status;
+}
+
+/* 0 or -errno, logged. */
+static int check_socket_dir(const char *dir)
+{
+	struct stat st;
+	int err = stat(dir, &st) < 0 ? errno : !S_ISDIR(st.st_mode) ? ENOTDIR : access(dir, W_OK | X_OK) < 0 ? errno : 0;
+
+	if (err)
+		fb_error("root", "--socket-dir %s: %s", dir, strerror(err));
+	return -err;
 }
 
 static int check(const void *program)
 {
 	const struct root_options *o = &((const struct root_program *)program)->options;
-	struct stat st;
 
 	if (!o->connect.n && !o->devices.n && !o->softpcie.n)
 		fb_error("root", "--connect is missing: where is the box? For example --connect udp:192.0.2.1:7000");
 	else if (!o->socket_dir)
 		fb_error("root", "--socket-dir is missing: where are the functions' sockets to be?");
-	else if (stat(o->socket_dir, &st) < 0)
-		fb_error("root", "--socket-dir %s: %s", o->socket_dir, strerror(errno));
-	else if (!S_ISDIR(st.st_mode))
-		fb_error("root", "--socket-dir %s: %s", o->socket_dir, strerror(ENOTDIR));
-	else if (access(o->socket_dir, W_OK | X_OK) < 0)
-		fb_error("root", "--socket-dir %s: %s", o->socket_dir, strerror(errno));
 	else if (o->qmp && !o->slots.n)
 		fb_error("root", "--qmp needs --slot: the IDs of QEMU's ports to plug into");
 	else if (o->dma_listen && !o->allow_dma.n)
@@ -343,7 +352,7 @@ static int check(const void *program)
 	else if (!o->qmp && o->slots.n)
 		fb_error("root", "--slot needs --qmp: the socket through which QEMU is told to plug");
 	else
-		return 0;
+		return check_socket_dir(o->socket_dir);
 	return -EINVAL;
 }
 

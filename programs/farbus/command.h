@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A command is one file, cmd-<verb>.c, and one line in the table of main.c.
- * argv[0] is the command's own name. Exit status: 0; 1: it failed; 2: the
- * command line or the configuration is wrong. One line on stderr has said why.
+ * argv[0] is the command's own name. Exit status: 0; 1: it failed, here and
+ * now; 2: the command line or the configuration is wrong, wherever and whenever
+ * it is tried. One line on stderr has said why.
  */
 #ifndef FARBUS_PROGRAMS_COMMAND_H
 #define FARBUS_PROGRAMS_COMMAND_H
 
+#include <errno.h>
+
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* Of an error that has been logged: whoever reads people's words returns -EINVAL if they are wrong in themselves. */
+static inline int exit_status(int err)
+{
+	return !err ? 0 : err == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}
 
 int cmd_box(int argc, char **argv);
 int cmd_root(int argc, char **argv);

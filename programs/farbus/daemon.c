@@ -78,7 +78,7 @@ static int parse(struct cli *cli, struct daemon_options *options, int argc, char
 
 int daemon_main(const struct daemon_main *m, int argc, char **argv)
 {
-	int err, status = EXIT_USAGE;
+	int err, status;
 
 	fb_log_set_program(NULL);
 	err = parse(m->cli, m->common, argc, argv);
@@ -88,8 +88,8 @@ int daemon_main(const struct daemon_main *m, int argc, char **argv)
 		err = m->check(m->program);
 	if (err == 0)
 		status = m->serve(m->program, m->common);
-	else if (err > 0)
-		status = 0;
+	else
+		status = err > 0 ? 0 : exit_status(err);
 	cli_release(m->cli);
 	return status;
 }

@@ -34,7 +34,7 @@ struct daemon_main {
 	struct cli *cli;
 	struct daemon_options *common;
 	const struct cli_list *devices; /* answered and done when one of them asks for help */
-	int (*check)(const void *program); /* the role's options: 0 or -EINVAL, logged */
+	int (*check)(const void *program); /* the role's options: 0 or -errno, logged */
 	int (*serve)(void *program, const struct daemon_options *common); /* returns the exit status */
 	void *program;
 };

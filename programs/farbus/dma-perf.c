@@ -83,7 +83,7 @@ static void request_done(struct fb_rdma_op *op, int status)
 		start(q);
 }
 
-/* 0, or EXIT_FAILED after a logged line. */
+/* The exit status, logged unless 0. */
 static int measure(const struct dma_options *o, struct point *p, uint64_t time_ns)
 {
 	struct run run = {.o = o, .p = p, .places = o->length / p->size, .seed = 88172645463325252u};
@@ -124,7 +124,7 @@ static int measure(const struct dma_options *o, struct point *p, uint64_t time_n
 free_all:
 	free(requests);
 	free(memory);
-	return err ? EXIT_FAILED : 0;
+	return exit_status(err);
 }
 
 /* ---- What is asked for ----------------------------------------------------------------- */

@@ -135,20 +135,17 @@ static bool has_word(const char *spec, const char *word)
 	return found;
 }
 
-const struct fb_model *model_find(const char *object, const char *name)
+int model_find(struct fb_model *out, const char *object, const char *name)
 {
 	const struct fb_model *m = fb_model_find(fb_models, name);
 	const char *names[MODELS_MAX + 1], *near;
 	unsigned n = 0;
-	int err;
+	int err = m ? 0 : fb_model_load(name, &m);
 
-	if (m)
-		return m;
-	err = fb_model_load(name, &m);
 	if (!err)
-		return m;
+		return fb_model_read(out, m, name);
 	if (err != -ENOENT)
-		return NULL;
+		return err;
 	for (; n < MODELS_MAX && fb_models[n]; n++)
 		names[n] = fb_models[n]->name;
 	names[n] = NULL;
@@ -157,14 +154,14 @@ const struct fb_model *model_find(const char *object, const char *name)
 		fb_error(object, "no model \"%s\"; did you mean \"%s\"?", name, near);
 	else
 		fb_error(object, "no model \"%s\"; \"farbus devices\" lists them, and one in a file needs a '/': ./%s", name, name);
-	return NULL;
+	return -EINVAL;
 }
 
 static int help_for(const char *object, const char *spec)
 {
-	const struct fb_model *m;
-	struct fb_model whole;
+	struct fb_model model;
 	char name[4096];
+	int err;
 
 	if (!strcmp(spec, "help")) {
 		model_list();
@@ -172,10 +169,10 @@ static int help_for(const char *object, const char *spec)
 		return 1;
 	}
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(spec, ","), spec);
-	m = model_find(object, name);
-	if (!m || fb_model_read(&whole, m, name))
-		return -EINVAL;
-	model_print(&whole);
+	err = model_find(&model, object, name);
+	if (err)
+		return err;
+	model_print(&model);
 	return 1;
 }
 

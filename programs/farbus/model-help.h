@@ -6,8 +6,9 @@
 #include "cli.h"
 #include "farbus/device.h"
 
-/* A built-in model, or that of "./x.so" or of a word in the folder for models. NULL: logged, with the nearest name. */
-const struct fb_model *model_find(const char *object, const char *name);
+/* A built-in model, or that of "./x.so" or of a word in the folder for models, whole: fb_model_read().
+ * 0; -EINVAL: there is none of that name; another -errno: it cannot be had. Logged. */
+int model_find(struct fb_model *out, const char *object, const char *name);
 
 /* Everything that the struct says. */
 void model_print(const struct fb_model *model);
@@ -17,7 +18,7 @@ void model_list(void);
 /* Numbers of this option are times ("20us"). */
 bool model_option_is_time(const struct fb_option *option);
 
-/* Did one of the --device words ask for help? Then it has been printed (or refused: -EINVAL, logged): 1. Else 0. */
+/* Did one of the --device words ask for help? Then it has been printed (1), or refused (-errno, logged). Else 0. */
 int model_help(const char *object, const struct cli_list *devices);
 
 #endif

@@ -95,7 +95,7 @@ int fb_disk_open(struct fb_disk *d, uint64_t create)
 		goto close_file;
 	}
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-		err = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+		err = S_ISDIR(st.st_mode) ? -EISDIR : -ENOTBLK;
 		fb_device_error(d->dev, "%s=%s is %s, not a file or block device", d->opt, d->path,
 				S_ISDIR(st.st_mode) ? "a directory" : "something else");
 		goto close_file;
@@ -141,7 +141,7 @@ int fb_disk_check_size(const struct fb_disk *d, uint32_t block)
 	else
 		fb_device_error(d->dev, "%s=%s has %" PRIu64 " bytes: not a multiple of its block size, %u", d->opt,
 				d->path, d->bytes, block);
-	return -EINVAL;
+	return -EMEDIUMTYPE;
 }
 
 /* The file system's word counts; where it does not say, a read is tried. */

@@ -42,7 +42,7 @@ int fb_disk_open(struct fb_disk *d, uint64_t create);
 void fb_disk_close(struct fb_disk *d); /* and with it the lock */
 /* Size now. 0 or -errno. */
 int fb_disk_size(const struct fb_disk *d, uint64_t *bytes);
-/* Accepts sizes that are a multiple of `block`, not 0; else -EINVAL after an error line. */
+/* Accepts sizes that are a multiple of `block`, not 0; else -EMEDIUMTYPE after an error line. */
 int fb_disk_check_size(const struct fb_disk *d, uint32_t block);
 /* O_DIRECT if wanted and possible with blocks of this size; a warning if it was wanted and is not. */
 void fb_disk_choose_direct(struct fb_disk *d, enum fb_disk_direct want, uint32_t block);

@@ -220,7 +220,7 @@ static int add_function(struct fb_box *box, struct fb_device *dev)
 	box->entries = entries;
 	if (find(box, fb_device_id(dev))) {
 		fb_error(NULL, "device '%s': there is a device of that id already", fb_device_id(dev));
-		return -EEXIST;
+		return -EINVAL;
 	}
 	e = calloc(1, sizeof(*e));
 	if (!e)

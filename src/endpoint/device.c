@@ -163,17 +163,17 @@ int fb_model_read(struct fb_model *out, const struct fb_model *model, const char
 	if (model->api != FB_DEVICE_API) {
 		fb_error(where, "the model was built for device API %u, this farbus has %u: build it anew", model->api,
 			 FB_DEVICE_API);
-		return -EINVAL;
+		return -ELIBBAD;
 	}
 	if (model->size < least) {
 		fb_error(where, "the model's size is %u, device API %u has at least %zu: it is not sizeof(struct fb_model)",
 			 model->size, FB_DEVICE_API, least);
-		return -EINVAL;
+		return -ELIBBAD;
 	}
 	for (size_t i = sizeof(*out); i < model->size; i++) { /* members that we do not know must not be in use */
 		if (*more++) {
 			fb_error(where, "the model was built for a newer farbus, and uses what this one does not have");
-			return -EINVAL;
+			return -ELIBBAD;
 		}
 	}
 	memset(out, 0, sizeof(*out));
@@ -185,7 +185,7 @@ int fb_model_read(struct fb_model *out, const struct fb_model *model, const char
 			 FB_STYLE_BLOCKING);
 	else
 		return 0;
-	return -EINVAL;
+	return -ELIBBAD;
 }
 
 static void init_lists(struct fb_device *dev)
@@ -348,7 +348,7 @@ int fb_device_new(struct fb_device **out, struct fb_loop *loop, const struct fb_
 	near = fb_nearest(name, names);
 	fb_error(NULL, "device '%s': there is no such model%s%s%s; there are: %s", name, near ? "; did you mean " : "",
 		 near ? near : "", near ? "?" : "", list);
-	return -ENOENT;
+	return -EINVAL;
 }
 
 void fb_device_free(struct fb_device *dev)

@@ -31,7 +31,7 @@ const struct fb_model *fb_model_find(const struct fb_model *const *models, const
 int fb_model_load(const char *name, const struct fb_model **out);
 /*
  * A model's struct as this runtime knows it, with zeros for members that are
- * younger than the model. 0 or -EINVAL, logged with `where`.
+ * younger than the model. 0 or -ELIBBAD, logged with `where`.
  */
 int fb_model_read(struct fb_model *out, const struct fb_model *model, const char *where);
 
@@ -44,7 +44,8 @@ int fb_model_read(struct fb_model *out, const struct fb_model *model, const char
  * default 60 s: longer than the link's hold time, since an outage is to be
  * nothing but time), d3-reset (on/off, default off: No_Soft_Reset is 1).
  * 0 or -errno; one line has then been logged that names the option, the value
- * and what is allowed.
+ * and what is allowed. -EINVAL: the text is wrong; all else may do another time
+ * or on another machine (a file that is not there, or of an odd size).
  */
 int fb_device_new(struct fb_device **out, struct fb_loop *loop, const struct fb_model *const *models, const char *spec);
 /* As above with a given model; `options` without its name: "id=ssd0,file=disk.img". */
@@ -88,7 +89,7 @@ struct fb_box_config {
 	const char *softpcie;
 };
 
-int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_config *config); /* 0 or -errno, logged */
+int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_config *config); /* 0 or -errno as fb_device_new(), logged */
 /*
  * Orderly end: no new sessions, devices quiesce (bounded by timeout_ns), their
  * roots are told FB_LINK_R_REMOVED, done() is called. fb_box_free() follows.

@@ -17,7 +17,7 @@ static int open_model(const char *path, const struct fb_model **out)
 
 	if (!handle) {
 		fb_error(NULL, "device model: %s", dlerror());
-		return -EINVAL;
+		return -ELIBACC;
 	}
 	model = dlsym(handle, "farbus_model");
 	if (!model)
@@ -27,7 +27,7 @@ static int open_model(const char *path, const struct fb_model **out)
 		return 0;
 	}
 	dlclose(handle);
-	return -EINVAL;
+	return -ELIBBAD;
 }
 
 int fb_model_load(const char *name, const struct fb_model **out)

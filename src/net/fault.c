@@ -358,6 +358,15 @@ static int parse(struct settings *s, const char *spec)
 	return err ? -EINVAL : 0;
 }
 
+int fb_net_fault_check(const char *spec)
+{
+	struct settings s = {0};
+	int err = parse(&s, spec);
+
+	free(s.delay);
+	return err;
+}
+
 int fb_net_fault_wrap(struct fb_net **net, struct fb_loop *loop, const char *spec, const struct fb_net_user *user,
 		      void *arg)
 {

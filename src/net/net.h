@@ -112,6 +112,8 @@ const char *fb_net_names(void);
  */
 int fb_net_fault_wrap(struct fb_net **net, struct fb_loop *loop, const char *spec, const struct fb_net_user *user,
 		      void *arg);
+/* Only whether it could: 0, -ENOMEM or -EINVAL, logged. */
+int fb_net_fault_check(const char *spec);
 
 #ifdef __cplusplus
 }

@@ -84,12 +84,12 @@ static void test_refused(void **state)
 	refused("file=%", "/nonexistent/disk.img", -ENOENT, "file=/nonexistent/disk.img: there is no such file");
 	refused("file=%", dir, -EISDIR, "is a directory");
 	refused("file=%,readonly=on", dir, -EISDIR, "is a directory");
-	refused("file=%", fifo, -EINVAL, "not a file or block device");
-	refused("file=%", "/dev/null", -EINVAL, "not a file or block device");
-	refused("file=%", empty, -EINVAL, "has 0 bytes: an empty file is no disk");
-	refused("file=%,lba=4096", odd, -EINVAL, "has 1049088 bytes: not a multiple of its block size, 4096");
+	refused("file=%", fifo, -ENOTBLK, "not a file or block device");
+	refused("file=%", "/dev/null", -ENOTBLK, "not a file or block device");
+	refused("file=%", empty, -EMEDIUMTYPE, "has 0 bytes: an empty file is no disk");
+	refused("file=%,lba=4096", odd, -EMEDIUMTYPE, "has 1049088 bytes: not a multiple of its block size, 4096");
 	assert_int_equal(truncate(odd, 1000), 0);
-	refused("file=%", odd, -EINVAL, "has 1000 bytes: not a multiple of its block size, 512");
+	refused("file=%", odd, -EMEDIUMTYPE, "has 1000 bytes: not a multiple of its block size, 512");
 	assert_int_equal(truncate(odd, (1 << 20) + 512), 0);
 	snprintf(path, sizeof(path), "%s,file2=/nonexistent", good);
 	refused("file=%", path, -ENOENT, "file2=/nonexistent: there is no such file");

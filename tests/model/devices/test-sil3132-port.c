@@ -400,9 +400,9 @@ static void test_refused_files(void **state)
 
 	assert_int_equal(ftruncate(fd, 1000), 0);
 	snprintf(text, sizeof(text), "port1=%s", path);
-	refused(text, -EINVAL, "1000 bytes: not a multiple of its block size, 512");
+	refused(text, -EMEDIUMTYPE, "1000 bytes: not a multiple of its block size, 512");
 	assert_int_equal(ftruncate(fd, 0), 0);
-	refused(text, -EINVAL, "an empty file is no disk");
+	refused(text, -EMEDIUMTYPE, "an empty file is no disk");
 	assert_int_equal(ftruncate(fd, 4096), 0);
 	snprintf(text, sizeof(text), "port0=%s,port1=%s", path, path);
 	refused(text, -EBUSY, "port1=sil-odd-");

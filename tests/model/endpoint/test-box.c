@@ -510,7 +510,7 @@ static void functions_of_one_device(void **state)
 	root_close(&r);
 	root_close(&other);
 	c.devices = clash;
-	assert_int_equal(fb_box_new(&box, loop, &c), -EEXIST);
+	assert_int_equal(fb_box_new(&box, loop, &c), -EINVAL);
 	(void)state;
 }
 

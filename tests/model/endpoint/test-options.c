@@ -171,16 +171,16 @@ static void bad_models(void **state)
 	}
 	m = probe_model;
 	m.api++;
-	assert_int_equal(refuse_model(m), -EINVAL);
+	assert_int_equal(refuse_model(m), -ELIBBAD);
 	m = probe_model;
 	m.size = offsetof(struct fb_model, style) - 1;
-	assert_int_equal(refuse_model(m), -EINVAL);
+	assert_int_equal(refuse_model(m), -ELIBBAD);
 	m = probe_model;
 	m.style = (enum fb_style)2;
-	assert_int_equal(refuse_model(m), -EINVAL);
+	assert_int_equal(refuse_model(m), -ELIBBAD);
 	m = probe_model;
 	m.read = NULL;
-	assert_int_equal(refuse_model(m), -EINVAL);
+	assert_int_equal(refuse_model(m), -ELIBBAD);
 	m = probe_model;
 	m.msix_offset = 0x8004;
 	assert_int_equal(refuse_model(m), -EINVAL);
@@ -208,7 +208,7 @@ static void models_of_other_ages(void **state)
 	assert_int_equal(fb_device_new_model(&dev, loop, &newer.model, "id=x"), 0);
 	fb_device_free(dev);
 	newer.more[15] = 1;
-	assert_int_equal(fb_device_new_model(&dev, loop, &newer.model, "id=x"), -EINVAL);
+	assert_int_equal(fb_device_new_model(&dev, loop, &newer.model, "id=x"), -ELIBBAD);
 	(void)state;
 }
 

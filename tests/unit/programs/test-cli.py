@@ -196,31 +196,31 @@ class Words(Case):
         self.refused(self.box_args("--listen", "udp:127.0.0.1:0"), USAGE, "--listen: given twice")
 
     def test_bad_fault(self):
-        self.refused(self.box_args("--fault", "drop=1%,rorder=2%"), FAILED, "rorder", 'did you mean "reorder"')
-        self.refused(self.box_args("--fault", "drop=x"), FAILED, "drop=x")
+        self.refused(self.box_args("--fault", "drop=1%,rorder=2%"), USAGE, "rorder", 'did you mean "reorder"')
+        self.refused(self.box_args("--fault", "drop=x"), USAGE, "drop=x")
 
     def test_bad_addresses(self):
-        def box(address, *patterns):
-            self.refused(["box", "--listen", address, "--device", f"nvme,id=a,file={self.image}"], FAILED, *patterns)
+        def box(address, *patterns, status=USAGE):
+            self.refused(["box", "--listen", address, "--device", f"nvme,id=a,file={self.image}"], status, *patterns)
         box("upd:127.0.0.1:7000", "upd", "udp")
         box("udp:127.0.0.1", re.escape("udp:127.0.0.1"))
         box("udp:127.0.0.1:99999", "99999")
         box("udp:127.0.0.1:x", "127.0.0.1:x")
         box("udp:[::1:7000", re.escape("[::1"))
-        box("udp:192.0.2.1:7000", re.escape("192.0.2.1:7000"), "[Cc]annot assign requested address")
-        self.refused(self.root_args("--connect", "upd:127.0.0.1:9"), FAILED, "upd", "udp")
-        self.refused(self.root_args("--connect", "udp:127.0.0.1"), FAILED, re.escape("udp:127.0.0.1"))
-        self.refused(self.root_args("--connect", "udp:127.0.0.1:0"), FAILED, re.escape("udp:127.0.0.1:0: must be"), "and a port")
+        box("udp:192.0.2.1:7000", re.escape("192.0.2.1:7000"), "[Cc]annot assign requested address", status=FAILED)
+        self.refused(self.root_args("--connect", "upd:127.0.0.1:9"), USAGE, "upd", "udp")
+        self.refused(self.root_args("--connect", "udp:127.0.0.1"), USAGE, re.escape("udp:127.0.0.1"))
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:0"), USAGE, re.escape("udp:127.0.0.1:0: must be"), "and a port")
 
     def test_socket_dir(self):
         args = ["root", "--connect", "udp:127.0.0.1:9", "--socket-dir"]
-        self.refused([*args, self.dir / "none"], USAGE, "--socket-dir .*/none: No such file or directory")
-        self.refused([*args, self.image], USAGE, "--socket-dir .*disk.img: Not a directory")
+        self.refused([*args, self.dir / "none"], FAILED, "--socket-dir .*/none: No such file or directory")
+        self.refused([*args, self.image], FAILED, "--socket-dir .*disk.img: Not a directory")
 
 
 class Devices(Case):
-    def wrong(self, device, *patterns):
-        self.refused(self.box_args(device=device), FAILED, *patterns)
+    def wrong(self, device, *patterns, status=USAGE):
+        self.refused(self.box_args(device=device), status, *patterns)
         self.assertFalse((self.dir / "box.sock").exists())
 
     def test_options(self):
@@ -238,25 +238,28 @@ class Devices(Case):
         self.wrong(f"nvme,id=a,{f},msi=maybe", "msi", "maybe")
         self.wrong(f"nvme,id=a,{f},=5", "no such option")
         self.refused(self.box_args(device=""), USAGE, "device: an empty value")
+        self.refused(["devices", "nvmee"], USAGE, 'no model "nvmee"; did you mean "nvme"')
+        self.refused(["devices", "./none.so"], FAILED, "./none.so: cannot open shared object file")
+        self.wrong("./none.so,id=a", "./none.so: cannot open shared object file", status=FAILED)
 
     def test_same_id_twice(self):
         other = self.dir / "other.img"
         other.write_bytes(b"\0" * (1 << 20))
-        self.refused(self.box_args("--device", f"nvme,id=ssd0,file={other}"), FAILED, "ssd0")
+        self.refused(self.box_args("--device", f"nvme,id=ssd0,file={other}"), USAGE, "ssd0")
 
     def test_same_image_twice(self):
         self.refused(self.box_args("--device", f"nvme,id=ssd1,file={self.image}"), FAILED, "disk.img is in use")
 
     def test_files(self):
-        self.wrong(f"nvme,id=a,file={self.dir}/none", "file=.*none: there is no such file")
-        self.wrong(f"nvme,id=a,file={self.dir}", re.escape(str(self.dir)), "directory")
+        self.wrong(f"nvme,id=a,file={self.dir}/none", "file=.*none: there is no such file", status=FAILED)
+        self.wrong(f"nvme,id=a,file={self.dir}", re.escape(str(self.dir)), "directory", status=FAILED)
         odd = self.dir / "odd.img"
         odd.write_bytes(b"\0" * 1000)
-        self.wrong(f"nvme,id=a,file={odd}", "odd.img", "1000", "512")
+        self.wrong(f"nvme,id=a,file={odd}", "odd.img", "1000", "512", status=FAILED)
         empty = self.dir / "empty.img"
         empty.write_bytes(b"")
-        self.wrong(f"nvme,id=a,file={empty}", "empty.img")
-        self.wrong("nvme,id=a,file=/dev/null", "/dev/null")
+        self.wrong(f"nvme,id=a,file={empty}", "empty.img", status=FAILED)
+        self.wrong("nvme,id=a,file=/dev/null", "/dev/null", status=FAILED)
 
     def test_read_only_file_system(self):
         """Root may write to a file of mode 0444, so a file that really refuses is needed: a running program's."""
@@ -266,7 +269,7 @@ class Devices(Case):
             f.truncate((os.path.getsize(busy) + 4095) // 4096 * 4096)
         running = subprocess.Popen([busy, "1000"])
         try:
-            self.wrong(f"nvme,id=a,file={busy}", "sleep", "Text file busy")
+            self.wrong(f"nvme,id=a,file={busy}", "sleep", "Text file busy", status=FAILED)
         finally:
             running.kill()
             running.wait()
@@ -298,8 +301,10 @@ class Remote(Case):
         self.refused(["dma", "perf", target, "0", "4K", "--op", "reed"], USAGE, 'not one of read, write; did you mean "read"')
         self.refused(["dma", "perf", target, "0", "4K", "--size", "8M"], USAGE, '--size: "8M" must be 1 to 1048576')
         self.refused(["dma", "read", target, "0", "1", "--max-read", "200"], USAGE, "max-read=200")
-        self.refused(["dma", "read", "tcp:1", "0", "1"], FAILED, "begins with udp: or softpcie:")
-        self.refused(["dma", "read", "softpcie:1.2.3", "0", "1"], FAILED, "softpcie:ADDRESS")
+        self.refused(["dma", "read", "tcp:1", "0", "1"], USAGE, "begins with udp: or softpcie:")
+        self.refused(["dma", "read", "softpcie:1.2.3", "0", "1"], USAGE, "softpcie:ADDRESS")
+        self.refused(["dma", "perf", "udp:127.0.0.1/x", "0", "1M"], USAGE, "not a target")
+        self.refused(["dma", "read", target, "0", "1", "--fault", "drip=1%"], USAGE, 'did you mean "drop"')
         self.refused(["dma", "read", target, "0", "1", "--connect-time", "100ms"], FAILED, f"{target}: no answer$")
 
     def test_allow_dma(self):
@@ -309,7 +314,7 @@ class Remote(Case):
         for rule, pattern in (("everything", "must begin with \"all\" or with a range"), ("0+0", "START\\+SIZE"),
                               ("all,peer=example.org", "peer must be an IP address"), ("all,r", '"r" is not one of peer'),
                               ("all,functoin=a", 'did you mean "function"')):
-            self.refused([*root, "--dma-listen", "udp:127.0.0.1:0", "--allow-dma", rule], FAILED, "allow-dma", pattern)
+            self.refused([*root, "--dma-listen", "udp:127.0.0.1:0", "--allow-dma", rule], USAGE, "allow-dma", pattern)
 
     def test_wire(self):
         rows = json.loads(self.run_it("wire", "--payload", "128", "--speed", "10G", "--json").stdout)["rows"]
@@ -343,7 +348,7 @@ class Capturing(Case):
                                 (f"{self.dir}/t,filter=type=MRdd", "did you mean MRd"),
                                 (f"{self.dir}/none/t", "none/t: No such file or directory"),
                                 (f"{self.dir}/t,files=2", "files=2 needs a size")):
-            self.refused(self.box_args("--capture", spec), FAILED, *patterns)
+            self.refused(self.box_args("--capture", spec), FAILED if "/none/" in spec else USAGE, *patterns)
         self.assertFalse((self.dir / "t").exists())
 
     def test_nothing_is_overwritten_for_a_mistake(self):
@@ -593,8 +598,8 @@ class Configuration(Case):
         return path
 
     def test_wrong_files(self):
-        self.refused(["box", "--config", self.dir / "none"], USAGE, "none: No such file or directory")
-        self.refused(["box", "--config", self.dir], USAGE, "Is a directory")
+        self.refused(["box", "--config", self.dir / "none"], FAILED, "none: No such file or directory")
+        self.refused(["box", "--config", self.dir], FAILED, "Is a directory")
         self.refused(["box", "--config", self.conf("[box]\nlistne = x\n")], USAGE,
                      r'f\.conf:2: no option "listne"; did you mean "listen"')
         self.refused(["box", "--config", self.conf("[box]\n\nmtu = 5\n")], USAGE, r"f\.conf:3: mtu=5: must be")

@@ -65,8 +65,8 @@ class Devices(Case):
                 self.assertTrue({name, name.rstrip("0123456789")} & told, f"{page} does not tell of {name}")  # file2: file
 
     def test_words_that_are_wrong(self):
-        self.refused(["devices", "nvem"], FAILED, 'no model "nvem"; did you mean "nvme"\\?')
-        self.refused(["devices", "quux.so"], FAILED, 'needs a \'/\': ./quux.so')
+        self.refused(["devices", "nvem"], USAGE, 'no model "nvem"; did you mean "nvme"\\?')
+        self.refused(["devices", "quux.so"], USAGE, 'needs a \'/\': ./quux.so')
         self.refused(["devices", "a", "b"], USAGE, '"b" is one word too many')
         self.refused(["devices", "--jsno"], USAGE, 'did you mean "--json"')
 
@@ -121,7 +121,7 @@ class Shared(Case):
         self.refused(["devices", self.dir / "text.so"], FAILED, r"text\.so: (file too short|invalid ELF header)")
         self.refused(["devices", "./is-not-there.so"], FAILED, r"is-not-there\.so: cannot open shared object file")
         self.refused(["devices", "text"], FAILED, r"text\.so: ", FARBUS_MODELS=str(self.dir))
-        self.refused(["box", "--listen", "udp:127.0.0.1:0", "--device", f"{MODELS}/good.so,id=m0,foo=10"], FAILED,
+        self.refused(["box", "--listen", "udp:127.0.0.1:0", "--device", f"{MODELS}/good.so,id=m0,foo=10"], USAGE,
                      r"foo=10: must be a number in spoons from 0 to 9")
 
 
