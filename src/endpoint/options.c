@@ -212,7 +212,9 @@ static int set_item(struct target *t, char *item)
 		fb_error(t->object, "%s: no memory", item);
 	} else if (err) {
 		allowed(o, what, sizeof(what));
-		fb_error(t->object, "%s%s%s: must be %s", item, value ? "=" : "", value ? value : "", what);
+		/* The help has what kind and range do not say: "a power of 2". */
+		fb_error(t->object, "%s%s%s: must be %s%s%s%s", item, value ? "=" : "", value ? value : "", what,
+			 o->help ? " (" : "", o->help ? o->help : "", o->help ? ")" : "");
 		err = -EINVAL;
 	}
 	return err;

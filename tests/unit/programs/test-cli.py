@@ -236,6 +236,8 @@ class Devices(Case):
         self.wrong(f"nvme,id=a,{f},queues=x", "queues", "x")
         self.wrong(f"nvme,id=a,{f},queues", "queues")
         self.wrong(f"nvme,id=a,{f},msi=maybe", "msi", "maybe")
+        for size in ("3K", "12K"):
+            self.wrong(f"nvme,id=a,{f},mdts={size}", "^(nvme|a): mdts=.*power of 2")
         self.wrong(f"nvme,id=a,{f},=5", "no such option")
         self.refused(self.box_args(device=""), USAGE, "device: an empty value")
         self.refused(["devices", "nvmee"], USAGE, 'no model "nvmee"; did you mean "nvme"')
