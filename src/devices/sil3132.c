@@ -452,6 +452,9 @@ static int model_realize(struct fb_device *dev)
 	err = open_files(s);
 	if (err)
 		goto close_files;
+	if (!s->opt.port[0] && !s->opt.port[1])
+		fb_device_info(dev, "both ports are empty, and stay so: a drive comes and goes with a file that port0 or port1 "
+				    "names at the start");
 	err = fb_device_fd_add(dev, &s->aio_watch, s->host.aio.wake_fd, EPOLLIN);
 	if (err) {
 		fb_device_error(dev, "file completions cannot be waited for: %s", strerror(-err));
@@ -579,8 +582,10 @@ static void model_stats(struct fb_device *dev, void (*put)(void *arg, const char
 static const char *const aio_choices[] = {"auto", "io_uring", "threads", NULL};
 
 static const struct fb_option options[] = {
-	FB_OPTION(struct sil, opt.port[0], "port0", FB_OPT_STRING, .help = "image file or block device on port 0"),
-	FB_OPTION(struct sil, opt.port[1], "port1", FB_OPT_STRING, .help = "image file or block device on port 1"),
+	FB_OPTION(struct sil, opt.port[0], "port0", FB_OPT_STRING,
+		  .help = "image file or block device on port 0; without it nothing can be plugged there later"),
+	FB_OPTION(struct sil, opt.port[1], "port1", FB_OPT_STRING,
+		  .help = "image file or block device on port 1; as port0"),
 	FB_OPTION(struct sil, opt.readonly[0], "readonly0", FB_OPT_BOOL, .def = "off",
 		  .help = "the drive on port 0 refuses writes"),
 	FB_OPTION(struct sil, opt.readonly[1], "readonly1", FB_OPT_BOOL, .def = "off",

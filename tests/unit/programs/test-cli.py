@@ -285,6 +285,17 @@ class Devices(Case):
         self.assertEqual(self.image.read_bytes(), before)
 
 
+    def test_controller_without_drives(self):
+        """Allowed, and not silent: no drive can be plugged there later."""
+        box = self.daemon(*self.box_args(device="sil3132,id=sata0"))
+        box.wait_line("^sata0: both ports are empty.* port0 or port1")
+        box.wait_line("ready: ")
+        with_drive = self.daemon("box", "--listen", "udp:127.0.0.1:0", "--control", self.dir / "b2.sock", "--device",
+                                 f"sil3132,id=sata1,port1={self.image}")
+        with_drive.wait_line("ready: ")
+        self.assertFalse([line for line in with_drive.lines if line and "empty" in line])
+
+
 class Remote(Case):
     """dma, and the root's options for it; top and wire."""
 
