@@ -391,27 +391,51 @@ static bool unsupported(int err)
 	return err == -EOPNOTSUPP || err == -ENOSYS || err == -EINVAL || err == -ENODEV;
 }
 
-/* 7.10 of ACS-2: each entry of 8 bytes has an LBA of 48 bits and a count of 16. */
+/* 7.10 of ACS-2: an entry has an LBA of 48 bits and a count of 16. */
+static void trim_entry(const struct ata_part *part, uint32_t index, uint64_t *lba, uint64_t *count)
+{
+	uint64_t entry = ata_get64(part->buf + 8 * index);
+
+	*lba = entry & 0xffffffffffff;
+	*count = entry >> 48;
+}
+
+/* In bytes: the next entry that is not empty, and those that go on where it ends. Hosts cut what they trim at 65,535 sectors. */
+static bool trim_run(struct ata_part *part, uint64_t *offset, uint64_t *length)
+{
+	uint64_t lba, count;
+
+	*length = 0;
+	for (; part->index < part->len / 8; part->index++) {
+		trim_entry(part, part->index, &lba, &count);
+		if (count == 0)
+			continue;
+		if (*length && lba * ATA_SECTOR != *offset + *length)
+			break;
+		if (!*length)
+			*offset = lba * ATA_SECTOR;
+		*length += count * ATA_SECTOR;
+		part->disk->trims++;
+	}
+	return *length;
+}
+
 static void trim_next(struct ata_part *part, int res)
 {
-	struct ata_disk *disk = part->disk;
+	uint64_t offset, length;
 
 	if (res < 0 && !unsupported(res)) {
 		part_failed(part, ATA_WRITE_FAILED, res);
 		return;
 	}
-	while (res == 0 && part->index < part->len / 8) {
-		uint64_t entry = ata_get64(part->buf + 8 * part->index++);
-		uint64_t lba = entry & 0xffffffffffff, count = entry >> 48;
-
-		if (count == 0)
+	while (res == 0 && trim_run(part, &offset, &length)) {
+		if (!fb_disk_hole(&part->disk->disk, &offset, &length))
 			continue;
 		part->op = (struct fb_aio_op){.kind = FB_AIO_FALLOCATE,
 					      .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					      .offset = lba * ATA_SECTOR,
-					      .range = count * ATA_SECTOR};
+					      .offset = offset,
+					      .range = length};
 		part->step = trim_next;
-		disk->trims++;
 		queue_op(part);
 		return;
 	}
@@ -426,9 +450,9 @@ static void trim_fetched(void *arg, int status)
 	if (!fetched(part, status))
 		return;
 	for (uint32_t i = 0; i < part->len / 8; i++) {
-		uint64_t entry = ata_get64(part->buf + 8 * i);
-		uint64_t lba = entry & 0xffffffffffff, count = entry >> 48;
+		uint64_t lba, count;
 
+		trim_entry(part, i, &lba, &count);
 		if (count && (lba >= disk->sectors || count > disk->sectors - lba)) {
 			part->cmd->failed_at = lba * ATA_SECTOR;
 			part->cmd->failure = ATA_REFUSED;

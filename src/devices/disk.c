@@ -63,6 +63,24 @@ int fb_disk_size(const struct fb_disk *d, uint64_t *bytes)
 	return 0;
 }
 
+bool fb_disk_hole(const struct fb_disk *d, uint64_t *offset, uint64_t *length)
+{
+	uint64_t end = *offset + *length;
+
+	*offset = (*offset + d->grain - 1) / d->grain * d->grain;
+	end -= end % d->grain;
+	*length = end > *offset ? end - *offset : 0;
+	return *length;
+}
+
+/* Of a block device; of anything else, or where it does not say: 0. */
+static uint32_t sector_size(const struct fb_disk *d)
+{
+	int size;
+
+	return d->is_block && ioctl(d->fd, BLKSSZGET, &size) == 0 && size > 0 ? (uint32_t)size : 0;
+}
+
 static int lock_file(const struct fb_disk *d)
 {
 	struct flock lock = {.l_type = d->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
@@ -101,6 +119,9 @@ int fb_disk_open(struct fb_disk *d, uint64_t create)
 		goto close_file;
 	}
 	d->is_block = S_ISBLK(st.st_mode);
+	d->grain = sector_size(d);
+	if (!d->grain)
+		d->grain = 1;
 	err = lock_file(d);
 	if (err)
 		goto close_file;
@@ -147,7 +168,7 @@ int fb_disk_check_size(const struct fb_disk *d, uint32_t block)
 /* The file system's word counts; where it does not say, a read is tried. */
 static bool try_direct(struct fb_disk *d, uint32_t block, const char **why)
 {
-	int flags = fcntl(d->fd, F_GETFL), logical;
+	int flags = fcntl(d->fd, F_GETFL);
 	struct statx stx;
 	uint64_t align = 0;
 	void *page;
@@ -163,8 +184,8 @@ static bool try_direct(struct fb_disk *d, uint32_t block, const char **why)
 #else
 	(void)stx;
 #endif
-	if (!align && d->is_block && ioctl(d->fd, BLKSSZGET, &logical) == 0 && logical > 0)
-		align = (unsigned)logical;
+	if (!align)
+		align = sector_size(d);
 	if (align > block) {
 		*why = "its direct I/O needs larger blocks than lba";
 	} else if (posix_memalign(&page, DIRECT_ALIGN_MAX, DIRECT_ALIGN_MAX) == 0) {

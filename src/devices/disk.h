@@ -25,6 +25,7 @@ struct fb_disk {
 	int fd; /* -1: closed */
 	bool readonly, direct, is_block;
 	uint64_t bytes; /* as last seen by the owner */
+	uint32_t grain; /* bytes; holes begin and end at multiples: a block device's sector, 1 in files */
 	/*
 	 * What a flush has to bring to the medium: writes that had ended when it began.
 	 * Clean: synced == writes_ended, and a flush then costs nothing.
@@ -48,6 +49,9 @@ int fb_disk_check_size(const struct fb_disk *d, uint32_t block);
 void fb_disk_choose_direct(struct fb_disk *d, enum fb_disk_direct want, uint32_t block);
 /* Blocks are larger or smaller now: does direct I/O still go? NULL, or why it had to be given up. */
 const char *fb_disk_recheck_direct(struct fb_disk *d, uint32_t block);
+
+/* The part of *offset, *length of which a hole can be made. False: there is none. */
+bool fb_disk_hole(const struct fb_disk *d, uint64_t *offset, uint64_t *length);
 
 static inline bool fb_disk_dirty(const struct fb_disk *d)
 {

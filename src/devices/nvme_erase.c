@@ -127,11 +127,11 @@ static void dsm_next(struct nvme_cmd *cmd, int res)
 	}
 	while (res == 0 && cmd->index < dsm_count(cmd)) {
 		const struct nvme_dsm_range *at = &r[cmd->index++];
-		uint64_t length = nvme_get32(at->length);
+		uint64_t offset = nvme_get64(at->slba) << cmd->ns->lbads;
+		uint64_t length = (uint64_t)nvme_get32(at->length) << cmd->ns->lbads;
 
-		if (length) {
-			nvme_file_allocate(cmd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					   nvme_get64(at->slba) << cmd->ns->lbads, length << cmd->ns->lbads, dsm_next);
+		if (fb_disk_hole(&cmd->ns->disk, &offset, &length)) {
+			nvme_file_allocate(cmd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length, dsm_next);
 			return;
 		}
 	}

@@ -282,6 +282,22 @@ static void test_deallocate(void **state)
 	}
 	host_close(&h);
 
+	/* A disk whose sectors are larger than the namespace's blocks: whole sectors of it. */
+	host_start(&h, 1 << 20, "", 1, 16);
+	buf = host_alloc(&h, 8192, 4096);
+	write_all(&h, buf, 0x77);
+	h.n->ns[0].disk.grain = 4096;
+	{
+		static const uint64_t odd[][2] = {{1, 6}, {9, 15}};
+
+		assert_int_equal(host_status(&h, 1, dsm(&h, buf, 2, odd, NVME_DSM_AD)), 0);
+		assert_int_equal(allocated(&h), full - 8 * 512);
+	}
+	assert_int_equal(host_status(&h, 1, rw(NVME_CMD_READ, 8, 16, buf)), 0);
+	assert_true(all(host_mem(&h, buf), 4096, 0x77));
+	assert_true(all(host_mem(&h, buf) + 4096, 4096, 0));
+	host_close(&h);
+
 	/* discard=off: the command is not there, and Write Zeroes keeps the space. */
 	host_start(&h, 1 << 20, "discard=off", 1, 16);
 	buf = host_alloc(&h, 8192, 4096);

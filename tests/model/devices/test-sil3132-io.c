@@ -486,6 +486,34 @@ static void test_trim(void **state)
 	sil_close(&h);
 }
 
+/* Of a disk of larger sectors, whole ones: ranges that follow one another are joined, what is left at the ends stays. */
+static void test_trim_large_sectors(void **state)
+{
+	struct sil_request trim = {.command = ATA_DATA_SET_MANAGEMENT, .features = 1, .count = 1};
+	uint8_t *data, *ranges;
+	struct sil_host h;
+	struct inject inj;
+
+	sil_start(&h, 4 * MIB, 0, "");
+	inject_into(&inj, &h.s->host.aio);
+	h.s->port[0].disk.disk.grain = 4096;
+	data = sil_mem(&h, SIL_HOST_DATA);
+	fill(data, MIB, 1);
+	assert_true(sil_do(&h, 0, sil_rw(ATA_WRITE_DMA_EXT, 0, 2048), SIL_HOST_DATA, MIB));
+	ranges = sil_mem(&h, 0x200000);
+	memset(ranges, 0, 512);
+	ata_put64(ranges, UINT64_C(1000) << 48 | 7);
+	ata_put64(ranges + 8, UINT64_C(1034) << 48 | 1007);
+	ata_put64(ranges + 16, UINT64_C(5) << 48 | 2042); /* no whole sector in it */
+	assert_true(sil_do(&h, 0, trim, 0x200000, 512));
+	assert_int_equal(inj.seen[FB_AIO_FALLOCATE], 1);
+	assert_int_equal(h.s->port[0].disk.trims, 3);
+	if (h.s->port[0].disk.trim_zeroes)
+		memset(data + 8 * 512, 0, 2032 * 512);
+	file_is(&h, 0, 0, data, MIB);
+	sil_close(&h);
+}
+
 static struct sil_request smart(uint8_t what, uint8_t low)
 {
 	return (struct sil_request){.command = ATA_SMART, .features = what, .count = 1, .lba = 0xc24f00u | low};
@@ -578,7 +606,8 @@ int main(void)
 		cmocka_unit_test(test_identify),     cmocka_unit_test(test_not_queued),
 		cmocka_unit_test(test_refused),      cmocka_unit_test(test_queue_error),
 		cmocka_unit_test(test_file_errors),  cmocka_unit_test(test_cache),
-		cmocka_unit_test(test_trim),         cmocka_unit_test(test_smart),
+		cmocka_unit_test(test_trim),         cmocka_unit_test(test_trim_large_sectors),
+		cmocka_unit_test(test_smart),
 		cmocka_unit_test(test_order),
 	};
 
