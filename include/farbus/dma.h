@@ -72,7 +72,7 @@ struct fb_rdma_config {
 	uint64_t connect_ns;    /* 0: 5 s */
 	uint32_t group;         /* as the root's --group */
 	uint32_t spin_us;       /* spin so long before sleeping: latency for CPU time */
-	uint32_t mtu;           /* largest datagram; 0: what the path carries */
+	uint32_t mtu;           /* largest datagram, 1,232 to 65,504; 0: what the path carries */
 	const char *fault;      /* spoil what is sent, for tests: as farbus --fault */
 	enum fb_rdma_log log;
 	/* When fb_rdma_open_start()'s session is up (0) or is not to be had, and later once more when it ends. */

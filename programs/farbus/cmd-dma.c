@@ -10,6 +10,7 @@
 
 #include "command.h"
 #include "dma-tool.h"
+#include "link/link.h"
 #include "net/net.h"
 #include "util/log.h"
 #include "util/loop.h"
@@ -36,7 +37,8 @@ static const struct cli_option target_table[] = {
 	{.value = {"requester", FB_OPTION_UINT, M(requester), 1, 65535, .help =
 		"requester ID on the wire, as a number"},
 	 .argument = "N", .shown = "248: 00:1f.0; SoftPCIe: the adapter's"},
-	{.value = {"mtu", FB_OPTION_UINT, M(mtu), 1280, 65507, .help = "largest datagram, bytes of UDP payload"},
+	{.value = {"mtu", FB_OPTION_UINT, M(mtu), FB_LINK_MTU_MIN, FB_LINK_MTU_MAX, .help =
+		"largest datagram, bytes of UDP payload, 1232 to 65504"},
 	 .argument = "N", .shown = "what the path carries"},
 	{.value = {"poll-us", FB_OPTION_UINT, M(poll_us), 0, 1000000, .help =
 		"spin for so long before sleeping"},

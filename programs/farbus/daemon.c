@@ -31,7 +31,8 @@ const struct cli_option daemon_option_table[] = {
 	{.value = {"poll-us", FB_OPTION_UINT, M(poll_us), 0, 1000000, .help =
 		"spin for so long at most before sleeping, where\ntraffic comes that fast; 0 never spins"},
 	 .argument = "N", .shown = "50"},
-	{.value = {"mtu", FB_OPTION_UINT, M(mtu), 1280, 65507, .help = "largest datagram, bytes of UDP payload"},
+	{.value = {"mtu", FB_OPTION_UINT, M(mtu), FB_LINK_MTU_MIN, FB_LINK_MTU_MAX, .help =
+		"largest datagram, bytes of UDP payload, 1232 to 65504"},
 	 .argument = "N", .shown = "what the interface allows"},
 	{.value = {"fault", FB_OPTION_STRING, M(fault), 1, 512, .help =
 		"spoil what is sent, for tests:\ndrop=1%,reorder=2%,delay=1ms+-0.5,dup=0.1%,\ncorrupt=0.1%,rate=1G,seed=7"},

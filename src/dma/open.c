@@ -71,6 +71,10 @@ static int configure(struct fb_rdma *r, const struct fb_rdma_config *c)
 		fb_rdma_say(r, "max_payload and max_read must be powers of two, 128 to 4096, depth 1 to %d", FB_RDMA_TAGS_MAX);
 		return -EINVAL;
 	}
+	if (c->mtu && (c->mtu < FB_LINK_MTU_MIN || c->mtu > FB_LINK_MTU_MAX)) {
+		fb_rdma_say(r, "mtu must be %d to %d, or 0", FB_LINK_MTU_MIN, FB_LINK_MTU_MAX);
+		return -EINVAL;
+	}
 	r->id = c->requester_id ? c->requester_id : ID;
 	r->id_given = c->requester_id != 0;
 	r->retries = c->retries == FB_RDMA_NO_RETRIES ? 0 : c->retries ? c->retries : r->transport->retries;

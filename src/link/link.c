@@ -7,7 +7,8 @@
 #include "link/impl.h"
 
 static const char *const state_names[] = {"connecting", "up", "dead"};
-_Static_assert((int)FB_LINK_TLP_MAX == (int)FB_WIRE_TLP_MAX && (int)FB_LINK_MTU_MIN == (int)FB_WIRE_MTU_MIN, "limits");
+_Static_assert((int)FB_LINK_TLP_MAX == (int)FB_WIRE_TLP_MAX && (int)FB_LINK_MTU_MIN == (int)FB_WIRE_MTU_MIN &&
+	       (int)FB_LINK_MTU_MAX == (int)FB_WIRE_MTU_MAX, "limits");
 _Static_assert(sizeof(state_names) / sizeof(state_names[0]) == FB_LINK_STATES, "a name for each state");
 
 static const char *const reason_names[] = {

@@ -93,6 +93,7 @@ enum { FB_LINK_NAME_MAX = 32 }; /* function ID, with its NUL */
 
 enum {
 	FB_LINK_MTU_MIN = 1232,                /* least config.mtu: what is left for UDP of IPv6's 1,280 */
+	FB_LINK_MTU_MAX = 65504,               /* more is cut to it, and to a multiple of 4 */
 	FB_LINK_TLP_MAX = 4352,                /* bytes; PCIE_TLP_MAX_SIZE is less */
 	FB_LINK_COMPLETIONS_MAX = 16 << 20,    /* bytes of completions that may wait; more is FB_LINK_R_OVERFLOW */
 };

@@ -21,7 +21,7 @@ struct target {
 
 static const struct cli_option table[] = {
 	{.value = {"listen", FB_OPTION_STRING, M(listen), 1, 128, .help = ""}, .argument = "A"},
-	{.value = {"mtu", FB_OPTION_UINT, M(mtu), 1280, 65507, .help = ""}, .argument = "N"},
+	{.value = {"mtu", FB_OPTION_UINT, M(mtu), 1232, 65504, .help = ""}, .argument = "N"},
 	{.value = {"hold", FB_OPTION_DURATION, M(hold), .help = ""}, .argument = "TIME"},
 	{.value = {"go-back-n", FB_OPTION_BOOL, M(go_back_n), .help = ""}},
 	{.value = {"device", FB_OPTION_STRING, M(devices), .help = ""}, .kind = CLI_LIST, .argument = "SPEC"},
@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_list(&t.devices);
 	check_list(&t.only);
-	if (t.mtu < 1280 || t.mtu > 65507 || t.verbose > 2)
+	if (t.mtu < 1232 || t.mtu > 65504 || t.verbose > 2)
 		abort();
 	if (t.listen && (!*t.listen || strlen(t.listen) > 128))
 		abort();

@@ -182,7 +182,8 @@ class Words(Case):
 
     def test_bad_values(self):
         for option, value, allowed in (("--poll-us", "abc", "a number, from 0 to 1000000"),
-                                       ("--mtu", "100", "from 1280 to 65507"),
+                                       ("--mtu", "1231", "from 1232 to 65504"),
+                                       ("--mtu", "65505", "from 1232 to 65504"),
                                        ("--hold", "30", "a time such as 10ms"),
                                        ("--hold", "1us", "from 100ms"),
                                        ("--group", "-1", "a number"),
