@@ -69,6 +69,7 @@ void igb_arena_fini(struct igb_arena *a);
 struct igb_chunk *igb_chunk_get(struct igb_arena *a, uint32_t len); /* NULL: none free now; one reference */
 void igb_chunk_shrink(struct igb_chunk *c, uint32_t len);           /* of the one taken last */
 void igb_chunk_put(struct igb_chunk *c);
+void igb_chunk_unget(struct igb_chunk *c); /* of the one taken last, not used: nobody who waits for memory is woken */
 static inline uint8_t *igb_chunk_data(const struct igb_chunk *c)
 {
 	return c->arena->mem + c->at;

@@ -183,7 +183,7 @@ static void new_batch(struct igb *n, unsigned vector)
 	n->vector[vector].frames = 0;
 	n->vector[vector].enough = false;
 	fb_device_timer_cancel(n->dev, &n->patience_timer); /* whoever has to wait on sets it anew */
-	if (n->rx_held)
+	if (n->rx_held || n->tx_held) /* looped back, it is a packet to send that waits */
 		igb_rx_kick(n);
 }
 

@@ -67,6 +67,15 @@ void igb_chunk_shrink(struct igb_chunk *c, uint32_t len)
 	c->len = len;
 }
 
+void igb_chunk_unget(struct igb_chunk *c)
+{
+	struct igb_arena *a = c->arena;
+
+	a->head = c->skipped ? IGB_ARENA - c->skipped : c->at;
+	a->used -= c->skipped + c->len;
+	a->count--;
+}
+
 void igb_chunk_put(struct igb_chunk *c)
 {
 	struct igb_arena *a = c->arena;

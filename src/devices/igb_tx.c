@@ -291,8 +291,12 @@ static int loop_back(struct igb *n, const uint8_t *frame, uint32_t len)
 		return -EAGAIN;
 	memcpy(igb_chunk_data(c), frame, len);
 	result = igb_rx_frame(n, c, len, false);
+	if (result == IGB_RX_HOLD) { /* nothing changed: two queues whose frames wait must not wake each other for ever */
+		igb_chunk_unget(c);
+		return -EAGAIN;
+	}
 	igb_chunk_put(c);
-	return result == IGB_RX_HOLD ? -EAGAIN : 0;
+	return 0;
 }
 
 static int send_frame(struct igb *n, const uint8_t *frame, uint32_t len, const struct igb_offload *o)

@@ -101,6 +101,7 @@ SCRIPTS = {
                        rounds() + slow(0, 99) + rounds() + burst(0, 700, 63) + rounds(),
     'memory-full-looped': bytes([15, 0x41]) + setup(0xd0) + setup(0xc4) + give(0, 7) + burst(0, 9000, 63) + rounds() +
                           slow(1, 0) + rounds() + slow(0, 0) + give(0, 7) + rounds(),
+    'loopback-two-wait': bytes([15, 0x41]) + setup(0xd0) + setup(0xc4) + setup(0xc5) + burst(0, 700, 3) + burst(1, 700, 3) + rounds(),
     'ring-nonsense': setup(0) + reg(0xc008, 0) + reg(0xc018, 5) + reg(0xe008, 0xfffff) + reg(0xe018, 0xffff) + rounds(),
 }
 

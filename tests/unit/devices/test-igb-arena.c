@@ -62,6 +62,10 @@ static void test_any_order(void **state)
 			igb_chunk_put(*place);
 			*place = NULL;
 		} else {
+			struct igb_chunk *unused = igb_chunk_get(&a, (uint32_t)(rand() % 65600) + 1);
+
+			if (unused)
+				igb_chunk_unget(unused);
 			*place = igb_chunk_get(&a, (uint32_t)(rand() % 65600) + 1);
 			if (*place && rand() % 2)
 				igb_chunk_shrink(*place, (*place)->len / 3);
