@@ -6,6 +6,7 @@
 -- This file loads the parts, each of which is a function of the table that they share:
 --
 --	tlp       one TLP: fields, checks, requests linked with completions, reads put together
+--	message   farbus' own messages
 --	tap       the header in front of a TLP in farbus captures
 --	softpcie  one TLP a UDP datagram
 --	link      the link's datagrams, and the stream of TLPs in them
@@ -24,7 +25,7 @@ end
 
 local farbus = {}
 rawset(_G, "farbus_dissectors", farbus)
-for _, part in ipairs({"tlp", "stats", "tap", "softpcie", "link"}) do
+for _, part in ipairs({"tlp", "message", "stats", "tap", "softpcie", "link"}) do
     dofile(folder .. "farbus/" .. part .. ".lua")(farbus)
 end
 farbus.arguments({...})

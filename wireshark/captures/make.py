@@ -42,6 +42,13 @@ def cpl(completer, requester, tag, byte_count, lower, data=b"", status=0):
                        status << 13 | byte_count & 0xfff, requester, tag, lower & 0x7f) + data
 
 
+def own_message(what, payload, to=None):
+    """One of Farbus' own (docs/protocol.md, section 12); to: the function, else it is for the root."""
+    assert len(payload) % 4 == 0
+    return struct.pack(">IHBBHHI", (0x72 if to else 0x70) << 24 | len(payload) // 4, 0 if to else 0x0100, 0, 0x7f, to or 0, 0xfab5,
+                       what) + payload
+
+
 def pattern(n, seed=0):
     return bytes((i * 7 + seed) & 0xff for i in range(n))
 
@@ -127,7 +134,40 @@ def tlps(corpus):
     tap.add(memory(0x00, 0x0100, 12, 0x8000, 4) + b"\0\0\0\0", up=True, error=4)
     tap.add(b"\x1f" + memory(0x00, 0x0100, 13, 0x8000, 4)[1:], up=True, error=2)
     tap.add(memory(0x00, 0x0100, 14, 0x8000, 4)[:10], up=True, error=1)
+    for message, up in own_messages():
+        tap.add(message, up)
     return tap.bytes()
+
+
+def own_messages():
+    """Each of the six, and some that break its rules."""
+    rule, ahead, able, index, offer, used = 0x52494e47, 0x44415441, 0x41424c45, 0x494e4458, 0x4f464652, 0x55534544
+
+    def ring(slot, entries, size=64, shadow=0x5000, event=0x6000, stride=0, register_stride=0, end=0, data=4096):
+        return own_message(rule, struct.pack("<BBHIQIIBBBBBBBBHHQQ", slot, 0, data, 0x1008, 0x100000000, size, entries, 0, 2, 24, 48,
+                                             9, stride, end, 0, register_stride, 0, shadow, event))
+
+    def value(bar, size, flags, offset, number):
+        return struct.pack("<BBBBIQ", bar, size, flags, 0, offset, number)
+    yield own_message(able, struct.pack("<I", 3), to=0x0100), False
+    yield ring(1, 1024), True
+    yield own_message(rule, ring(2, 16)[16:52]), True # without shadow and event
+    yield ring(3, 0x80000000 | 31, shadow=0, event=0, stride=12, register_stride=8, end=11, data=32768), True
+    yield ring(1, 0, shadow=0, event=0), True
+    yield ring(64, 1024), True
+    yield ring(1, 1024, event=0), True
+    yield ring(1, 0x80000000 | 65, shadow=0, event=0, register_stride=8), True
+    yield own_message(ahead, struct.pack("<QII", 0x100000040, 62, 0) + pattern(62) + b"\0\0", to=0x0100), False
+    yield own_message(ahead, struct.pack("<QII", 0x100000040, 64, 0) + pattern(60), to=0x0100), False
+    yield own_message(index, struct.pack("<B3xI", 1, 17), to=0x0100), False
+    yield own_message(offer, struct.pack("<II", 7, 1234) + value(0, 4, 0, 0xc0, 0x80000004) + value(0, 4, 1, 8, 0x80080783) +
+                      value(0, 4, 2, 0xc4, 1)), True
+    yield own_message(offer, struct.pack("<II", 8, 1240)), True
+    yield own_message(offer, struct.pack("<II", 9, 1241) + value(0, 4, 0, 2, 0)), True
+    yield own_message(used, struct.pack("<IIBB2x", 7, 0xc4, 0, 1), to=0x0100), False
+    yield own_message(0x12345678, b"\0\0\0\0"), True # of a later version
+
+
 
 
 # ---- pcap on Ethernet ----------------------------------------------------------------------------------------------------
@@ -249,6 +289,11 @@ def link():
     damaged[50] ^= 1
     frames.append(root.frame(bytes(damaged)))
     frames.append(root.frame(root.data(0)[:40]))
+    # A REFUSE: it has no session of the sender.
+    refuse = box.datagram(3, struct.pack(">HHHH", 1, 1, 13, 7), b"not you")
+    frames.append(box.frame(refuse[:16] + b"\0" * 8 + refuse[24:28] + struct.pack(">I", crc32c(refuse[:16] + b"\0" * 8 +
+                                                                                           refuse[24:28] + refuse[32:])) +
+                            refuse[32:]))
     return pcap(frames)
 
 

@@ -14,7 +14,7 @@ local link = Proto("fblink", "Farbus link")
 local kinds = {"HELLO", "WELCOME", "REFUSE", "DATA", "CLOSE", "LIST", "LISTING"}
 local HELLO, WELCOME, REFUSE, DATA, CLOSE, LIST, LISTING = 1, 2, 3, 4, 5, 6, 7
 local reasons = {"NORMAL", "HOLD", "VERSION", "NO_FUNCTION", "IN_USE", "GROUP", "UNKNOWN", "PROTOCOL", "SUPERSEDED", "REMOVED",
-                 "OVERFLOW", "NO_ANSWER"}
+                 "OVERFLOW", "NO_ANSWER", "DENIED"}
 local WAITING_MAX = 4 * 1024 * 1024
 
 local f = {

@@ -393,6 +393,11 @@ local function dissect_rest(h, tree, t, whole)
             tree:add(f.data, h(header, have))
             payload = h:raw(header, have)
         end
+        -- One of farbus' own; not if the capture has cut it.
+        if t.kind == "m" and h(7, 1):uint() == 0x7f and have == 4 * t.length then
+            local text = farbus.dissect_message(h(8, 8), h(header, have):tvb(), tree)
+            t.info = text and t.info .. ", " .. text or t.info
+        end
         at = header + have
     end
     if t.td == 1 and h:len() >= at + 4 then tree:add(f.ecrc, h(at, 4)) end

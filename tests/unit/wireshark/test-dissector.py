@@ -24,7 +24,9 @@ NAMES = ("tlps.pcapng", "link.pcap", "softpcie.pcap")
 
 # What stands in the .expected files: no field of which Wireshark 4.0 and 4.4 print the value differently (flags).
 COLUMNS = """frame.number fbtap.function fbtap.direction fbtap.error softpcie.sequence fblink.kind fblink.pos tlp.type tlp.requester
-    tlp.tag tlp.addr tlp.length tlp.completer tlp.status tlp.byte_count tlp.reg tlp.msg.code tlp.pasid tlp.response_to
+    tlp.tag tlp.addr tlp.length tlp.completer tlp.status tlp.byte_count tlp.reg tlp.msg.code fbmsg.kind fbmsg.slot fbmsg.bar
+    fbmsg.offset fbmsg.rule.entries fbmsg.rule.base fbmsg.rule.shadow fbmsg.rule.event fbmsg.ahead.addr fbmsg.ahead.length
+    fbmsg.index fbmsg.offer.number fbmsg.offer.seen fbmsg.offer.value fbmsg.offer.size tlp.pasid tlp.response_to
     tlp.response_in tlp.latency tlp.read.length tlp.read.completions tlp.malformed fblink.passed_over fblink.segment_from
     _ws.expert.message""".split()
 
@@ -204,11 +206,30 @@ class Dissector(unittest.TestCase):
         self.assertEqual(frames("tlps.pcapng", "tlp.expert.poisoned"), [56])
         self.assertEqual(frames("softpcie.pcap", "tlp.malformed"), [8])
         self.assertEqual(frames("link.pcap", "fblink.expert.retransmission"), [11])
+        self.assertEqual(frames("tlps.pcapng", "fbmsg.expert.malformed"), [69, 70, 71, 73, 77])
+        self.assertEqual(frames("tlps.pcapng", "fbmsg.offer.lowers_intx == 1"), [75])
+        self.assertEqual(frames("tlps.pcapng", "fbmsg.able.offers == 1"), [64])
+
+    def test_messages_of_farbus(self):
+        text = tshark(CAPTURES / "tlps.pcapng", "-Y", "fbmsg")
+        for says in ("Farbus Able", "Farbus Rule slot 1 BAR 0 + 0x1008, 1024 entries of 64 bytes", "Farbus Rule slot 1 empty",
+                     "Farbus Rule slot 3 BAR 0 + 0x1008, 31 pointers to blocks of 64 bytes",
+                     "Farbus Ahead 0x0000000100000040 62 bytes", "Farbus Index slot 1 index 17",
+                     "Farbus Offer number 7, 3 registers", "Farbus Used number 7, BAR 0 + 0xc4"):
+            self.assertIn(says, text)
+
+    def test_reasons(self):
+        """Those of docs/protocol.md."""
+        table = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", (SOURCE / "docs/protocol.md").read_text(), re.M)
+        self.assertEqual([int(n) for n, _ in table], list(range(1, len(table) + 1)))
+        lua = re.search(r"local reasons = \{(.*?)\}", (SOURCE / "wireshark/farbus/link.lua").read_text(), re.S)[1]
+        self.assertEqual(re.findall(r'"(\w+)"', lua), [name for _, name in table])
+        self.assertIn("REFUSE: DENIED: not you", tshark(CAPTURES / "link.pcap"))
 
     def test_statistics(self):
         text = tshark(CAPTURES / "tlps.pcapng", "-q", "-X", "lua_script1:stats")
         self.assertRegex(text, r"(?m)^  malformed +9 ")
-        self.assertRegex(text, r"(?m)^  all +63 ")
+        self.assertRegex(text, r"(?m)^  all +79 ")
         self.assertIn("Time from MRd64 to its last completion: 1, median 50.0 us", text)
         self.assertIn("Time from MRd32 to its last completion: 4, ", text)
         self.assertRegex(text, r"<= 16 us +3  #+")
@@ -216,7 +237,7 @@ class Dissector(unittest.TestCase):
     def test_installed_and_given(self):
         """The dissector as a plugin, and by lua_script besides: it is there once, and hears its arguments."""
         text = tshark(CAPTURES / "tlps.pcapng", "-q", "-X", "lua_script1:stats", installed=True)
-        self.assertRegex(text, r"(?m)^  all +63 ")
+        self.assertRegex(text, r"(?m)^  all +79 ")
 
     def test_read_is_put_together(self):
         """The 300 bytes at 0x1001, of three completions of which the first has a byte before it."""
@@ -249,7 +270,7 @@ class Decode(unittest.TestCase):
         spoilt[at + 4:at + 8] = b"\xff\xff\xff\x7f"
         old = (CAPTURES / "softpcie.pcap").read_bytes()
         for data, tlps, says in (
-                (whole[:-20], 63, r"offset \d+: the file ends inside a block: \d+ of its \d+ bytes are there"),
+                (whole[:-20], 79, r"offset \d+: the file ends inside a block: \d+ of its \d+ bytes are there"),
                 (whole[:1000], 9, r"offset \d+: the file ends inside a block"),
                 (bytes(spoilt), 1, rf"offset {at}: a block of 2147483647 bytes: must be a multiple of 4"),
                 (old[:-3], 8, r"offset 1626: the file ends inside packet 14: 53 of its 56 bytes are there"),
@@ -267,7 +288,7 @@ class Decode(unittest.TestCase):
     def test_standard_input(self):
         done = subprocess.run([FARBUS, "decode", "-"], input=(CAPTURES / "link.pcap").read_bytes(), capture_output=True, timeout=60)
         self.assertEqual(done.returncode, 0)
-        self.assertIn(b"10 TLPs in 20 packets, 5 problems", done.stderr)
+        self.assertIn(b"10 TLPs in 21 packets, 5 problems", done.stderr)
 
 
 def write():
