@@ -138,6 +138,7 @@ enum fb_link_kind fb_link_classify(const uint8_t *d, size_t len, uint64_t *sessi
 		hello->group = w.group;
 		hello->version_min = w.version_min;
 		hello->version_max = w.version_max;
+		hello->suites = w.suites;
 		hello->session = h.from;
 		return FB_LINK_K_HELLO;
 	case FB_WIRE_LIST:
@@ -319,13 +320,14 @@ static void rx_welcome(struct fb_link *link, uint64_t now, const struct fb_wire_
 static void rx_refuse(struct fb_link *link, const uint8_t *d, size_t len)
 {
 	char text[FB_WIRE_TEXT_MAX + 1], versions[FB_WIRE_TEXT_MAX + 1];
-	uint16_t reason;
+	uint16_t reason, min, max;
 
 	if (link->state != FB_LINK_CONNECTING || !fb_wire_get_close(d, len, &reason, text))
 		return;
-	if (reason == FB_LINK_R_VERSION) {
-		snprintf(versions, sizeof(versions), "it speaks protocol versions %u to %u, we %d to %d",
-			 fb_get_be16(d + FB_WIRE_O_R_VERSION_MIN), fb_get_be16(d + FB_WIRE_O_R_VERSION_MAX),
+	min = fb_get_be16(d + FB_WIRE_O_R_VERSION_MIN);
+	max = fb_get_be16(d + FB_WIRE_O_R_VERSION_MAX);
+	if (reason == FB_LINK_R_VERSION && (min > FB_WIRE_VERSION_MAX || max < FB_WIRE_VERSION_MIN)) { /* else it is the suite */
+		snprintf(versions, sizeof(versions), "it speaks protocol versions %u to %u, we %d to %d", min, max,
 			 FB_WIRE_VERSION_MIN, FB_WIRE_VERSION_MAX);
 		fb_link_die(link, FB_LINK_R_VERSION, versions, false);
 		return;

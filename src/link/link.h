@@ -52,7 +52,7 @@ enum fb_link_reason {
 	FB_LINK_R_NONE = 0,
 	FB_LINK_R_NORMAL = 1,       /* closed by its user */
 	FB_LINK_R_HOLD = 2,         /* nothing heard for the hold time */
-	FB_LINK_R_VERSION = 3,      /* no protocol version in common */
+	FB_LINK_R_VERSION = 3,      /* no protocol version or suite in common */
 	FB_LINK_R_NO_FUNCTION = 4,  /* the box has no function of that name */
 	FB_LINK_R_IN_USE = 5,       /* another root has it */
 	FB_LINK_R_GROUP = 6,        /* other group */
@@ -148,6 +148,7 @@ struct fb_link_hello {
 	char function[FB_LINK_NAME_MAX];
 	uint32_t group;
 	uint16_t version_min, version_max;
+	uint16_t suites;  /* set of those offered */
 	uint64_t session; /* the connector's session id; a repeated hello repeats it */
 };
 
@@ -160,7 +161,7 @@ enum fb_link_kind fb_link_classify(const uint8_t *dgram, size_t len, uint64_t *s
 /*
  * The box's side of a hello that the listener wants to accept. The same hello
  * again (same session, hello.session) belongs into fb_link_rx() of the link.
- * 0; -EBADMSG: no hello; -EPROTO: no version in common, refuse it; -EINVAL;
+ * 0; -EBADMSG: no hello; -EPROTO: no version or suite in common, refuse it; -EINVAL;
  * -ENOMEM. A root that does not go on ends it after config.connect_ns
  * (FB_LINK_R_NO_ANSWER).
  */

@@ -457,6 +457,10 @@ static void rx_hello(struct fb_carrier *c, const struct fb_net_addr *from, const
 		refuse(c, from, h, data, len, FB_LINK_R_VERSION, text);
 		return;
 	}
+	if (!(h->suites & 1 << FB_WIRE_SUITE_CRC)) {
+		refuse(c, from, h, data, len, FB_LINK_R_VERSION, "no suite in common: this box has suite 0 only");
+		return;
+	}
 	old = find_hello(c, h);
 	if (old && old->remote_session == h->session) {
 		fb_link_rx(old->link, rx_now(c), data, len);

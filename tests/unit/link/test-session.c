@@ -372,7 +372,8 @@ static void test_hello_table(void **state)
 	free_pair(p);
 }
 
-static void refuse_with(struct pair *p, enum fb_link_reason reason, const char *text)
+/* By a box that speaks version `version` and the one after it. */
+static void refuse_with(struct pair *p, enum fb_link_reason reason, uint16_t version, const char *text)
 {
 	uint8_t out[256];
 	size_t n;
@@ -382,6 +383,8 @@ static void refuse_with(struct pair *p, enum fb_link_reason reason, const char *
 	pump(p, 0);
 	n = fb_link_refuse(p->last[0], p->last_len[0], reason, text, out, sizeof(out));
 	assert_true(n && n <= p->last_len[0]);
+	fb_put_be16(out + FB_WIRE_O_R_VERSION_MIN, version);
+	fb_put_be16(out + FB_WIRE_O_R_VERSION_MAX, version + 1);
 	/* Addressed to another session: not ours */
 	out[FB_WIRE_O_SESSION] ^= 1;
 	fb_wire_seal(out, n);
@@ -401,19 +404,24 @@ static void test_refuse(void **state)
 	struct pair *p = new_pair();
 	char text[400];
 
-	refuse_with(p, FB_LINK_R_IN_USE, "another\nroot has it");
+	refuse_with(p, FB_LINK_R_IN_USE, 1, "another\nroot has it");
 	assert_int_equal(p->side[0].reason, FB_LINK_R_IN_USE);
 	assert_string_equal(p->side[0].text, "another?root has it");
 	free_pair(p);
 	p = new_pair();
-	refuse_with(p, FB_LINK_R_VERSION, "");
+	refuse_with(p, FB_LINK_R_VERSION, 2, "");
 	assert_int_equal(p->side[0].reason, FB_LINK_R_VERSION);
-	assert_string_equal(p->side[0].text, "it speaks protocol versions 1 to 1, we 1 to 1");
+	assert_string_equal(p->side[0].text, "it speaks protocol versions 2 to 3, we 1 to 1");
+	free_pair(p);
+	p = new_pair();
+	refuse_with(p, FB_LINK_R_VERSION, 1, "no suite in common");
+	assert_int_equal(p->side[0].reason, FB_LINK_R_VERSION);
+	assert_string_equal(p->side[0].text, "no suite in common");
 	free_pair(p);
 	p = new_pair();
 	memset(text, 'x', sizeof(text));
 	text[399] = 0;
-	refuse_with(p, (enum fb_link_reason)77, text);
+	refuse_with(p, (enum fb_link_reason)77, 1, text);
 	assert_int_equal(p->side[0].reason, FB_LINK_R_PROTOCOL);
 	assert_int_equal(strlen(p->side[0].text), FB_WIRE_TEXT_MAX);
 	free_pair(p);

@@ -280,7 +280,7 @@ static void test_no_answer(void **state)
 	world_close(w);
 }
 
-/* A root of another version is told so, by a REFUSE no larger than its HELLO, and nobody else notices. */
+/* A root of another version, or suite, is told so, by a REFUSE no larger than its HELLO, and nobody else notices. */
 struct refusal {
 	unsigned n;
 	uint8_t kind;
@@ -337,6 +337,15 @@ static void test_other_version(void **state)
 	assert_int_equal(r.reason, FB_LINK_R_VERSION);
 	assert_non_null(strstr(r.text, "speaks 2 to 4"));
 	assert_true(r.len <= d.len);
+	/* The same root's, for the function that it has: nothing happens to that. */
+	fb_put_be16(hello + FB_WIRE_O_VERSION_MIN, FB_WIRE_VERSION_MIN);
+	fb_put_be16(hello + FB_WIRE_O_SUITES, 2);
+	hello[FB_WIRE_O_FUNCTION + 1] = '0';
+	fb_wire_seal(hello, d.len);
+	net->ops->send(net, &to, &d, 1);
+	world_wait(w, r.n == 2);
+	assert_int_equal(r.reason, FB_LINK_R_VERSION);
+	assert_non_null(strstr(r.text, "suite"));
 	assert_int_equal(w->hellos, 1);
 	assert_int_equal(w->ends[0][0].downs, 0);
 	fb_link_free(link);
