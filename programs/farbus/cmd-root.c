@@ -59,7 +59,8 @@ static const struct cli_option root_table[] = {
 		"open memory of VMs to them: all or START+SIZE,\nthen ,peer=ADDR[/BITS] ,function=ID ,ro; repeats"},
 	 .kind = CLI_LIST, .argument = "RULE", .shown = "nothing is open"},
 	{.value = {"answer-time", FB_OPTION_DURATION, M(answer_ns), 1000000, 3600000000000, .help =
-		"a guest's read without answer gives all ones after\nthis; must stay under QEMU's x-msg-timeout (5s)"},
+		"a guest's read without answer gives all ones after\nthis; above 4s QEMU needs a longer x-msg-timeout,\n"
+		"which it is given with --qmp"},
 	 .argument = "TIME", .shown = "2s"},
 	{.value = {"scan", FB_OPTION_DURATION, M(scan_ns), 10000000, 3600000000000, .help =
 		"how often boxes are asked what they have"},

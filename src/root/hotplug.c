@@ -281,8 +281,15 @@ static void added_reply(void *arg, json_t *result, const char *error_class, cons
 	free(c);
 }
 
+/* QEMU's default is 5 s. A read can wait for half a second before its answer time begins (mmio.c). */
+unsigned fb_hotplug_msg_timeout(uint64_t answer_ns)
+{
+	return answer_ns > UINT64_C(4000000000) ? (unsigned)(answer_ns / 1000000) + 3000 : 0;
+}
+
 static void plug(struct fb_root *root, struct fb_root_function *f, int slot)
 {
+	unsigned timeout = fb_hotplug_msg_timeout(root->env.answer_ns);
 	struct command_for *c;
 	char id[64];
 	json_t *args;
@@ -291,6 +298,10 @@ static void plug(struct fb_root *root, struct fb_root_function *f, int slot)
 	set_slot_state(root, f, FB_ROOT_SLOT_PLUGGING, slot);
 	args = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "driver", "vfio-user-pci", "id", id, "bus",
 			 root->plug.slots[slot].bus, "socket", "type", "unix", "path", f->socket);
+	if (args && timeout && json_object_set_new(args, "x-msg-timeout", json_integer(timeout)) < 0) {
+		json_decref(args);
+		args = NULL;
+	}
 	c = command_for(root, f);
 	if (!args || !c) {
 		json_decref(args);

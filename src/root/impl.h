@@ -97,5 +97,7 @@ void fb_hotplug_check_all(struct fb_root *root);
 /* The function is about to be freed. */
 void fb_hotplug_forget(struct fb_root *root, struct fb_root_function *f);
 bool fb_hotplug_busy(const struct fb_root *root); /* something of ours is in a slot */
+/* The x-msg-timeout (ms) that vfio-user-pci needs with this answer time; 0: QEMU's default will do. */
+unsigned fb_hotplug_msg_timeout(uint64_t answer_ns);
 
 #endif

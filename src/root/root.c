@@ -484,8 +484,14 @@ int fb_root_new(struct fb_root **out, struct fb_loop *loop, const struct fb_root
 	err = open_boxes(root, config->peers);
 	if (err < 0)
 		goto free_root;
-	if (!config->qmp)
+	if (!config->qmp) {
+		unsigned timeout = fb_hotplug_msg_timeout(root->env.answer_ns);
+
+		if (timeout)
+			fb_warn(NULL, "with this answer time QEMU has to be given \"x-msg-timeout\": %u for each vfio-user-pci: by "
+				      "default it gives up after 5 s, and for good", timeout);
 		fb_flush_schedule(loop, &root->started_flush);
+	}
 	*out = root;
 	return 0;
 

@@ -81,6 +81,7 @@ static struct fb_loop *loop;
 static struct fb_box *box;
 static struct fb_root *root, *second;
 static char dir[32], sockets[64], qmp_path[64];
+static uint64_t answer_ns;
 static int started_status[2];
 static unsigned started_n[2], stopped_n;
 
@@ -121,7 +122,7 @@ static int make_root(struct fb_root **out, unsigned n, const char *qmp, const ch
 					.qmp = qmp,
 					.slots = slots,
 					.only = only,
-					.answer_ns = 200000000,
+					.answer_ns = answer_ns,
 					.poll_ns = 30000000,
 					.started = n ? started1 : started0};
 
@@ -207,6 +208,7 @@ static struct {
 	bool guest_ignores;   /* device_del is accepted, and nothing follows */
 	bool refuses_add;
 	unsigned adds, dels;
+	json_int_t msg_timeout; /* of the last device_add; 0: none was given */
 	bool other;           /* somebody else's device is in slot1 */
 } qemu = {.listener = -1, .fd = -1};
 
@@ -315,6 +317,7 @@ static void qemu_command(json_t *cmd)
 
 		qemu.adds++;
 		assert_string_equal(json_string_value(json_object_get(a, "driver")), "vfio-user-pci");
+		qemu.msg_timeout = json_integer_value(json_object_get(a, "x-msg-timeout"));
 		if (qemu.refuses_add || qemu_device(dev)) {
 			qemu_reply(id, "\"error\": {\"class\": \"GenericError\", \"desc\": \"not today\"}");
 			return;
@@ -478,6 +481,7 @@ static int setup(void **state)
 	mkdir(sockets, 0700);
 	memset(started_n, 0, sizeof(started_n));
 	stopped_n = 0;
+	answer_ns = 200000000;
 	assert_int_equal(fb_loop_new(&loop, 0), 0);
 	box_up(1);
 	return 0;
@@ -643,6 +647,7 @@ static void test_hot_plug(void **state)
 	fb_root_qmp_info(root, &qi);
 	assert_true(qi.connected);
 	assert_int_equal(qi.slots_free, 0);
+	assert_int_equal(qemu.msg_timeout, 0);
 	guest_write("farbus-a", 7, 0x04, 2);
 	guest_write("farbus-a", 0, 0x10, 0xcafe);
 	assert_int_equal(guest_reg("farbus-a", 0, 0x10), 0xcafe);
@@ -664,6 +669,18 @@ static void test_hot_plug(void **state)
 	until(has_stopped, "stop");
 	assert_null(qemu_device("farbus-a"));
 	assert_null(qemu_device("farbus-b"));
+}
+
+/* QEMU waits for longer than the root does. */
+static void test_long_answer_time(void **state)
+{
+	answer_ns = 12000000000;
+	plugged_root(one_slot);
+	while (qemu.adds == 0) {
+		fb_loop_once(loop, fb_clock_ns() + 2000000);
+		qemu_poll();
+	}
+	assert_int_equal(qemu.msg_timeout, 15000);
 }
 
 static void test_qmp_absent(void **state)
@@ -851,6 +868,7 @@ int main(void)
 		T(test_stale_sockets),
 		T(test_socket_in_use),
 		T(test_hot_plug),
+		T(test_long_answer_time),
 		T(test_qmp_absent),
 		T(test_slot_absent),
 		T(test_slots_full),

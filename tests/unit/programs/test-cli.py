@@ -444,6 +444,13 @@ class Running(Case):
         first, second = rounds(), rounds()
         self.assertLess(second["sleeps"] - first["sleeps"], 50)
 
+    def test_long_answer_time(self):
+        """Who attaches functions by hand is told what QEMU needs."""
+        for time, told in (("4s", False), ("12s", True)):
+            root = self.root("--connect", "udp:127.0.0.1:9", "--answer-time", time, control=f"{time}.sock")
+            self.assertEqual(any("x-msg-timeout\": 15000" in line for line in root.lines), told, root.lines)
+            root.stop()
+
     def test_two_ways_to_stop(self):
         box, _ = self.box()
         self.assertEqual(box.stop(signal.SIGINT), 0)
