@@ -72,6 +72,7 @@ static json_t *stats_function(struct fb_box *box, unsigned index, const struct f
 	PUT(count, f, interrupts);
 	PUT(count, f, interrupts_coalesced);
 	PUT(count, f, unsupported_requests);
+	PUT(count, f, completer_aborts);
 	PUT(count, f, unexpected_completions);
 	PUT(count, f, malformed);
 	PUT(count, f, resets);

@@ -419,6 +419,17 @@ bool fb_device_unsupported(struct fb_device *dev, const struct pcie_tlp *tlp)
 	return posted || fb_post_completion(dev, tlp, PCIE_CPL_UR, NULL, 0);
 }
 
+void fb_device_aborted(struct fb_device *dev, const struct pcie_tlp *tlp)
+{
+	bool posted = pcie_tlp_fc(tlp->type) == PCIE_FC_P;
+
+	dev->stats.completer_aborts++;
+	fb_device_log_tlp(dev, tlp, "aborted by the model");
+	if (!posted)
+		fb_cfg_set16(dev, PCI_STATUS, fb_cfg16(dev, PCI_STATUS) | PCI_STATUS_SIG_TARGET_ABORT);
+	fb_aer_report(dev, FB_ERR_COMPLETER_ABORT, tlp, !posted);
+}
+
 /* 2.7.2.2: the data is not used, whatever it was for. */
 static bool poisoned(struct fb_device *dev, const struct pcie_tlp *tlp)
 {

@@ -541,6 +541,7 @@ void fb_device_rename(struct fb_device *dev);
 void fb_device_quiesce(struct fb_device *dev); /* hooks.idle follows, perhaps from inside */
 /* Answers UR where an answer is due, counts and reports. The result of the port's tlp(). */
 bool fb_device_unsupported(struct fb_device *dev, const struct pcie_tlp *tlp);
+void fb_device_aborted(struct fb_device *dev, const struct pcie_tlp *tlp); /* with Completer Abort: counts and reports */
 void fb_device_log_tlp(struct fb_device *dev, const struct pcie_tlp *tlp, const char *what);
 
 #endif

@@ -123,7 +123,7 @@ struct fb_function_info {
 	/* offers: sent; of their values read by the host, of these when there was a newer offer; wrong of the model; of the root */
 	uint64_t offers, offers_used, offers_outdated, bad_offers, bad_uses;
 	uint64_t dma_errors, dma_timeouts, interrupts, interrupts_coalesced;
-	uint64_t unsupported_requests, unexpected_completions, malformed, resets;
+	uint64_t unsupported_requests, completer_aborts, unexpected_completions, malformed, resets;
 };
 unsigned fb_box_functions(const struct fb_box *box);
 int fb_box_function_info(const struct fb_box *box, unsigned index, struct fb_function_info *info);

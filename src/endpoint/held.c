@@ -33,6 +33,8 @@ static void finish(struct fb_held *held, enum pcie_cpl_status status)
 	const struct pcie_tlp *request = &held->request;
 
 	LIST_REMOVE(held, link);
+	if (dev->port && status == PCIE_CPL_CA)
+		fb_device_aborted(dev, request);
 	if (!dev->port)
 		; /* nobody to answer, and the credit went with the session */
 	else if (request->type == PCIE_TLP_MWR)

@@ -209,7 +209,11 @@ static bool request(struct fb_device *dev, const struct pcie_tlp *tlp, uint64_t 
 	if (a.held && fb_held_wait(&a))
 		return false;
 	/* The model may have been told of the end of its session by what it did; then nobody waits for an answer. */
-	if (!dev->port || tlp->type == PCIE_TLP_MWR)
+	if (!dev->port)
+		return true;
+	if (a.failed)
+		fb_device_aborted(dev, tlp);
+	if (tlp->type == PCIE_TLP_MWR)
 		return true;
 	if (a.failed || a.cancelled)
 		status = a.failed ? PCIE_CPL_CA : PCIE_CPL_UR;

@@ -15,13 +15,14 @@
  *	BAR 2  64 KiB, 1 to 8 bytes, all of it defers
  *	BAR 4  I/O, 16 bytes, defers
  */
-enum { MAX_LATE = 5000 };
+enum { MAX_LATE = 5000, AER = 0x100 };
 
 struct late {
 	struct fb_access *access[MAX_LATE];
 	uint64_t offset[MAX_LATE];
 	unsigned size[MAX_LATE], n, refused, resets, writes;
 	bool answer_inside; /* complete within the call itself */
+	bool fail_inside;
 	bool end_first;     /* the second access of a request ends the first one */
 	bool reset_inside;
 	struct scripted_root *r;
@@ -56,6 +57,10 @@ static uint64_t late_read(struct fb_device *dev, unsigned bar, uint64_t offset, 
 		fb_access_complete(access, 0xa5a50000 + offset);
 		l->n--;
 	}
+	if (access && l->fail_inside) {
+		fb_access_fail(access);
+		l->n--;
+	}
 	if (l->end_first && l->n == 2)
 		fb_access_complete(l->access[0], 0x11111111);
 	if (l->reset_inside) {
@@ -71,8 +76,12 @@ static void late_write(struct fb_device *dev, unsigned bar, uint64_t offset, uin
 
 	(void)value;
 	l->writes++;
-	if (bar != 0 || offset >= 0x800)
-		defer(dev, offset, size);
+	if (bar != 0 || offset >= 0x800) {
+		struct fb_access *access = defer(dev, offset, size);
+
+		if (access && l->fail_inside)
+			fb_access_fail(access);
+	}
 }
 
 static void late_reset(struct fb_device *dev, enum fb_reset kind)
@@ -264,6 +273,22 @@ static void failed_ones_are_aborted(void **state)
 	scripted_root_expect_nothing(root);
 	fb_access_complete(late->access[1], 1);
 	answer_to(tag, PCIE_CPL_CA);
+	/* 7.5.1.1.4, 6.2.3.2.4.1: Signaled Target Abort, and an advisory error. */
+	assert_int_equal(scripted_root_cfg_read(root, 6, 2) & 0x0800, 0x0800);
+	assert_int_equal(scripted_root_cfg_read(root, AER + 0x10, 4), 0x2000);
+	assert_int_equal(scripted_root_cfg_read(root, AER + 4, 4), 0);
+	/* Within the call. */
+	late->fail_inside = true;
+	scripted_root_cfg_write(root, AER + 0x14, 0, 4);
+	answer_to(ask(0, 0x800, 1, 15, 0), PCIE_CPL_CA);
+	assert_int_equal(scripted_root_cfg_read(root, AER + 4, 4), 1 << 15);
+	/* A posted write has no other way to be heard of. */
+	scripted_root_cfg_write(root, AER + 4, 1 << 15, 4);
+	scripted_root_cfg_write(root, root->cap_exp + 8u, 0xf, 1);
+	scripted_root_write(root, 0, 0x900, 1, 4);
+	assert_false(root->held);
+	assert_int_equal(root->err_nonfatal, 1);
+	assert_int_equal(scripted_root_cfg_read(root, AER + 4, 4), 1 << 15);
 }
 
 static void writes_hold_their_credit(void **state)
