@@ -245,6 +245,11 @@ static int make(struct fb_device **out, struct fb_loop *loop, const struct fb_mo
 	if (err)
 		goto destroy;
 	dev->model = model = &dev->whole_model;
+	if (parent && model->style != parent->model->style) {
+		fb_error(parent->name, "function %u: its model is in another style than the device's", dev->number);
+		err = -EINVAL;
+		goto destroy;
+	}
 	err = -ENOMEM;
 	header = calloc(1, sizeof(*header) + model->state_size);
 	if (!header)
@@ -303,7 +308,7 @@ int fb_device_add_function(struct fb_device *dev, const struct fb_model *model, 
 	char options[64];
 	int err;
 
-	if (!dev->realizing || dev->parent || model->style != dev->model->style)
+	if (!dev->realizing || dev->parent)
 		return -EINVAL;
 	if (dev->n_functions == MAX_FUNCTIONS - 1)
 		return -ENOSPC;

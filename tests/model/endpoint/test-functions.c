@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -182,6 +183,33 @@ static void that_cannot_be(void **state)
 	fb_loop_free(loop);
 }
 
+/* A model built for the first version of the API: its struct ends before `style`, and what is behind it is not ours. */
+static const struct fb_model *old_model;
+
+static int old_realize(struct fb_device *dev)
+{
+	living++;
+	return fb_device_function_number(dev) ? 0 : fb_device_add_function(dev, old_model, NULL);
+}
+
+static void of_an_older_model(void **state)
+{
+	static const struct fb_model model = MANY("many", FB_STYLE_EVENT, old_realize, NULL, 0);
+	uint32_t size = offsetof(struct fb_model, style);
+	uint8_t *old = malloc(size);
+	struct fb_loop *loop;
+
+	(void)state;
+	assert_non_null(old);
+	memcpy(old, &model, size);
+	memcpy(old + offsetof(struct fb_model, size), &size, sizeof(size));
+	old_model = (const struct fb_model *)(const void *)old;
+	assert_int_equal(fb_loop_new(&loop, 0), 0);
+	assert_int_equal(make(loop, old_model, "id=a"), 0);
+	fb_loop_free(loop);
+	free(old);
+}
+
 /* ---- The same in the blocking style: one thread for all -------------------------------- */
 
 static int pair_realize(struct fb_device *dev);
@@ -245,6 +273,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(own_sessions_one_state),
 		cmocka_unit_test(that_cannot_be),
+		cmocka_unit_test(of_an_older_model),
 		cmocka_unit_test(one_thread_for_all),
 	};
 
