@@ -101,7 +101,11 @@ static void allowed(const struct fb_option *o, char *buf, size_t cap)
 	if (is_time(o)) {
 		print_time(low, sizeof(low), o->min);
 		print_time(high, sizeof(high), o->max);
-		snprintf(buf, cap, "a time such as 20us or 1.5s, from %s to %s", low, high);
+		n = snprintf(buf, cap, "a time such as 20us or 1.5s");
+		if (o->max)
+			snprintf(buf + n, cap - (size_t)n, ", from %s to %s", low, high);
+		else if (o->min)
+			snprintf(buf + n, cap - (size_t)n, ", of at least %s", low);
 	} else if (o->max) {
 		snprintf(buf, cap, "%s%s%s from %" PRIu64 " to %" PRIu64, o->type == FB_OPT_SIZE ? "a size" : "a number",
 			 o->unit ? " in " : "", o->unit ? o->unit : "", o->min, o->max);

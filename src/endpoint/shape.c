@@ -149,8 +149,8 @@ static int check_bar(const struct fb_device *dev, unsigned i)
 	uint64_t least = bar->is_io ? 4 : 128, most = bar->is_io ? 256 : bar->is_64 ? 1ull << 62 : 1ull << 31;
 
 	if (!power_of_2(bar->size) || bar->size < least || bar->size > most)
-		fb_error(dev->name, "BAR %u: a size of 0x%llx is not a power of two from %llu on", i,
-			 (unsigned long long)bar->size, (unsigned long long)least);
+		fb_error(dev->name, "BAR %u: a size of 0x%llx: must be a power of two from 0x%llx to 0x%llx", i,
+			 (unsigned long long)bar->size, (unsigned long long)least, (unsigned long long)most);
 	else if (bar->is_64 && (bar->is_io || i == N_BARS - 1 || dev->bars[i + 1].size))
 		fb_error(dev->name, "BAR %u: a 64-bit BAR is of memory and takes the next one too", i);
 	else if (!power_of_2(bar->min_access) || !power_of_2(bar->max_access) || bar->max_access > 8 ||

@@ -18,6 +18,8 @@ static const struct fb_option options[] = {
 	FB_OPTION(struct probe, mode, "mode", FB_OPT_CHOICE, .def = "medium", .choices = modes, .help = "a choice"),
 	FB_OPTION(struct probe, size, "size", FB_OPT_SIZE, .def = "1M", .min = 512, .help = "a size"),
 	FB_OPTION(struct probe, big, "big", FB_OPT_U64, .help = "any number"),
+	FB_OPTION(struct probe, wait, "wait", FB_OPT_U64, .unit = "time", .help = "any time"),
+	FB_OPTION(struct probe, pause, "pause", FB_OPT_U64, .unit = "time", .def = "1ms", .min = 1000, .help = "a time"),
 	FB_OPTION(struct probe, fast, "fast", FB_OPT_BOOL, .help = "a switch"),
 	FB_OPTION(struct probe, refuse, "refuse", FB_OPT_BOOL, .help = "realize fails"),
 	FB_OPTION(struct probe, msi, "msi-vectors", FB_OPT_U32, .def = "8", .max = 1000, .help = "MSI vectors"),

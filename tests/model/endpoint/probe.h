@@ -25,6 +25,7 @@ struct probe {
 	const char *text;
 	uint32_t count, mode;
 	uint64_t size, big;
+	uint64_t wait, pause;
 	bool fast, refuse;
 	uint32_t msi, msix; /* vectors, instead of the model's */
 

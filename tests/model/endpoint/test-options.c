@@ -64,7 +64,7 @@ static void good_options(void **state)
 	fb_device_free(dev);
 
 	assert_int_equal(make(&dev, "probe,count=0x40,id=a.B-c_9,text=a,,b=c,mode=quick,size=1.5M,big=18446744073709551615,"
-				    "fast,irq-coalesce=50us,completion-timeout=64s,msi=off,msix=no"),
+				    "fast,wait=2h,irq-coalesce=50us,completion-timeout=64s,msi=off,msix=no"),
 			 0);
 	p = fb_device_state(dev);
 	assert_string_equal(p->text, "a,b=c");
@@ -72,6 +72,7 @@ static void good_options(void **state)
 	assert_int_equal(p->mode, 2);
 	assert_int_equal(p->size, 3 << 19);
 	assert_true(p->big == UINT64_MAX);
+	assert_true(p->wait == 7200 * UINT64_C(1000000000) && p->pause == 1000000);
 	assert_true(p->fast);
 	assert_string_equal(said, "");
 	fb_device_free(dev);
@@ -111,6 +112,8 @@ static void bad_options(void **state)
 		{"probe,id=a,irq-coalesce=2s", {"irq-coalesce=2s", "1s"}},
 		{"probe,id=a,completion-timeout=1ms", {"completion-timeout=1ms", "from 50ms to 64s"}},
 		{"probe,id=a,completion-timeout=65s", {"64s"}},
+		{"probe,id=a,wait=x", {"wait=x: must be a time such as 20us or 1.5s (any time)"}},
+		{"probe,id=a,pause=999ns", {"pause=999ns: must be a time such as 20us or 1.5s, of at least 1000ns"}},
 		{"probe,id=a,msi=3", {"msi=3", "on or off"}},
 		{"probe,id=a,refuse=on", {"a: refuse=on"}},
 		{"probe,id=a,msi-vectors=3", {"3 MSI vectors", "power of two"}},
