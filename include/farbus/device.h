@@ -71,7 +71,7 @@ enum fb_style { FB_STYLE_EVENT, FB_STYLE_BLOCKING };
 struct fb_bar {
 	uint8_t index; /* 0..5; a 64-bit BAR takes index and index + 1 */
 	bool is_io, is_64, prefetchable;
-	uint64_t size; /* power of two; memory at least 128 (4096 is usual), I/O 4..256 */
+	uint64_t size; /* power of two; memory 128 (4096 is usual) to 2 GiB, 64-bit ones to 2^62; I/O 4..256 */
 	/*
 	 * Sizes of access the model understands, 1..8 bytes, powers of two. Wider
 	 * accesses are cut into max_access ones, lower addresses first; narrower
@@ -117,17 +117,19 @@ struct fb_option {
 
 /* ---- The model ---------------------------------------------------------- */
 
+/* There is no other: what a VM's reset does to its devices comes as FLR. */
 enum fb_reset {
-	FB_RESET_SESSION, /* a root came or went: as power-on */
+	FB_RESET_SESSION, /* the root is gone, or another one takes its place: as power-on */
 	FB_RESET_FLR,     /* function level reset (base spec 6.6.2) */
-	FB_RESET_D3,      /* D3hot to D0 */
+	FB_RESET_D3,      /* D3hot to D0, with the device option d3-reset=on; without it state survives D3hot */
 };
 
 struct fb_model {
 	uint32_t api;  /* FB_DEVICE_API */
 	uint32_t size; /* sizeof(struct fb_model): the struct grows at its end */
 
-	const char *name;    /* "nvme": the first word of --device */
+	/* Needed are name, reset, read and write. What else is NULL or zero is not there. */
+	const char *name;    /* "nvme": the first word of --device; a box tells roots up to 15 characters of it */
 	const char *summary; /* one line for `farbus devices` */
 	struct fb_identity identity;
 
@@ -219,7 +221,8 @@ struct fb_device *fb_device_of_state(void *state);
  * so the first function's state is where the user's options are; the options of
  * every model (irq-coalesce …) are those of the first. It ends before the
  * first. `out` may be NULL. 0, -EINVAL (not in realize() of a first function,
- * or another style), -ENOSPC (256 functions), or what realize() returned.
+ * or another style), -ENOSPC (256 functions), -ENOMEM, -ELIBBAD (the struct is not
+ * of this API), or what realize() returned.
  */
 int fb_device_add_function(struct fb_device *dev, const struct fb_model *model, struct fb_device **out);
 struct fb_device *fb_device_function(struct fb_device *dev, unsigned number); /* of the same device; NULL: none */
@@ -253,7 +256,10 @@ int fb_device_add_capability(struct fb_device *dev, uint8_t id, const void *body
 int fb_device_add_ext_capability(struct fb_device *dev, uint16_t id, unsigned version, const void *body,
 				 const void *writable, unsigned len);
 
-/* Changes what the guest reads of a capability that was added: `at` is fb_device_add_capability()'s, body as there. */
+/*
+ * Changes what the guest reads of a capability that was added, until the next
+ * reset: `at` is what adding it returned, body and len are as there. 0 or -EINVAL.
+ */
 int fb_device_update_capability(struct fb_device *dev, unsigned at, const void *body, unsigned len);
 
 /*
@@ -281,14 +287,19 @@ struct fb_access; /* one call of read() or write() that has not ended */
  * model that defers writes throttles the guest. Nothing else of the function
  * waits: later reads and writes come in their order.
  *
- * NULL: too many wait (FB_ACCESSES) or no memory; end this access at once.
+ * NULL: too many wait (FB_ACCESSES), no memory, or nothing that can be deferred (in
+ * the blocking style, for the second time in a call, in the read() of an offer that
+ * was used); end this access at once.
  * A reset and the end of a session end what waits: the guest's reads are
  * answered with Unsupported Request where there is somebody to answer. The
  * pointers are dead when reset() is called: the model forgets them there.
  */
 struct fb_access *fb_access_defer(struct fb_device *dev);
 void fb_access_complete(struct fb_access *access, uint64_t value); /* of writes the value is ignored */
-/* The whole request is answered with Completer Abort: the guest reads all ones. Of a memory write: dropped. */
+/*
+ * The whole request is answered with Completer Abort: the guest reads all ones. Of a memory write: dropped. Both are
+ * reported as an error of the function (Signaled Target Abort, AER).
+ */
 void fb_access_fail(struct fb_access *access);
 enum { FB_ACCESSES = 4096 };
 
@@ -314,8 +325,9 @@ typedef void fb_dma_done(void *arg, int status);
  * the sum of their lengths). buf belongs to the runtime until done() is called.
  * `done` NULL is not allowed for reads in the event style, another one not in the
  * blocking style. 0, or -errno when not accepted (done is not called): -EPERM:
- * bus mastering is off; -ENOTCONN: no root; -EINVAL: no segment, a length of 0,
- * or `done` of the other style; -ENOMEM.
+ * bus mastering is off, or the function in D3hot; -ENOTCONN: no root; -EINVAL: no
+ * segment, a length of 0, a segment beyond the end of the address space, or `done` of
+ * the other style; -ENOMEM. In the blocking style also what status says.
  * Segments are copied before the call returns; buf is not.
  */
 int fb_dma_readv(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, void *buf, fb_dma_done *done,
@@ -325,7 +337,8 @@ int fb_dma_readv(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned 
  * is on its way in order and that buf may be reused, not that it has arrived.
  * What is written later, and an interrupt raised later, arrives later: no need
  * to wait for done() in between. With `done` NULL up to FB_DMA_INLINE bytes
- * are copied before the call returns.
+ * are copied before the call returns (more: -EINVAL; the blocking style has no such
+ * limit). Returns what fb_dma_readv() does.
  */
 int fb_dma_writev(struct fb_device *dev, const struct fb_dma_seg *segs, unsigned n, const void *buf, fb_dma_done *done,
 		  void *arg);
@@ -430,7 +443,8 @@ void fb_device_pointers_set(struct fb_device *dev, unsigned slot, const struct f
 /*
  * Raises vector `vector`: an MSI-X message, else MSI; vectors from the number
  * that there are (MSI: that the guest enabled) on wrap around. No effect when
- * neither is on: models with intx use fb_intx_set() when fb_irq_mode() says so.
+ * neither is on (models with intx use fb_intx_set() when fb_irq_mode() says so),
+ * or bus mastering is off.
  * Masked vectors stay pending and fire when unmasked. Interrupts follow all DMA
  * writes started before them. The device option irq-coalesce=TIME joins the
  * interrupts of one vector that come within TIME.
@@ -523,8 +537,10 @@ bool fb_device_interrupted(struct fb_device *dev);
 
 /*
  * Timers, on the device's thread. The struct is the model's memory,
- * zero-initialised, and stays where it is. Resets stop all timers. Setting one
- * that is set moves it; after a cancel it does not come any more.
+ * zero-initialised, and stays where it is. One is due once, at a time by
+ * fb_device_now()'s clock. Resets stop all timers. Setting one that is set moves
+ * it; after a cancel it does not come any more. 0, -ENOMEM, or in the blocking
+ * style -ECANCELED.
  */
 struct fb_device_timer {
 	void (*due)(struct fb_device *dev, struct fb_device_timer *timer);
@@ -533,7 +549,10 @@ struct fb_device_timer {
 int fb_device_timer_set(struct fb_device *dev, struct fb_device_timer *timer, uint64_t deadline_ns);
 void fb_device_timer_cancel(struct fb_device *dev, struct fb_device_timer *timer);
 
-/* Event style from here on: a file descriptor to watch (EPOLLIN …); the struct as for timers. -ENOTSUP when blocking. */
+/*
+ * Event style from here on: a file descriptor to watch (EPOLLIN …); the struct as for timers. It goes on over resets. 0,
+ * an error of epoll_ctl(2) as -errno, or -ENOTSUP when blocking.
+ */
 struct fb_device_fd {
 	void (*ready)(struct fb_device *dev, struct fb_device_fd *watch, uint32_t epoll_events);
 	void *opaque[8];
