@@ -18,6 +18,8 @@
  * the device out, or QEMU ended). Then the function starts over.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,7 @@
 
 #define BACKOFF_MIN_NS UINT64_C(250000000)
 #define BACKOFF_MAX_NS UINT64_C(8000000000)
+enum { CLIENT_LINES = 8 }; /* of clients that come and go, at once; then one a second */
 
 static const char *const state_names[] = {
 	[FB_ROOT_ABSENT] = "absent",
@@ -148,6 +151,24 @@ failed:
 	return err;
 }
 
+/* Clients come and go as fast as they like: no more lines than somebody would read. */
+__attribute__((format(printf, 3, 4))) static void log_client(struct fb_root_function *f, enum fb_log_level level,
+							      const char *fmt, ...)
+{
+	char more[64] = "", text[192];
+	uint64_t left_out;
+	va_list ap;
+
+	if (!fb_log_allowed_burst(&f->log_come, CLIENT_LINES, fb_function_now(f), &left_out))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (left_out)
+		snprintf(more, sizeof(more), " (%" PRIu64 " more such lines left out)", left_out);
+	fb_log(level, f->name, "%s%s", text, more);
+}
+
 int fb_function_client(struct fb_root_function *f, int fd)
 {
 	struct ucred cred = {0};
@@ -167,13 +188,13 @@ int fb_function_client(struct fb_root_function *f, int fd)
 		cred.pid = 0;
 	err = fb_vu_open(&f->vu, f->loop, fd, &fb_vfio_user_ops, f);
 	if (err < 0) {
-		fb_error(f->name, "client cannot be served: %s", strerror(-err));
+		log_client(f, FB_LOG_ERROR, "client cannot be served: %s", strerror(-err));
 		return err;
 	}
 	f->count.clients++;
 	f->client_pid = cred.pid;
 	f->negotiated = false;
-	fb_info(f->name, "client attached: pid %d", f->client_pid);
+	log_client(f, FB_LOG_INFO, "client attached: pid %d", f->client_pid);
 	fb_function_set_state(f, FB_ROOT_IN_USE);
 	return 0;
 }
@@ -194,9 +215,9 @@ void fb_function_client_end(struct fb_root_function *f, const char *why)
 	fb_vu_close(&f->vu);
 	if (strncmp(why, "broke", 5) == 0) {
 		f->count.client_killed++;
-		fb_warn(f->name, "client pid %d cut off: it %s", f->client_pid, why);
+		log_client(f, FB_LOG_WARN, "client pid %d cut off: it %s", f->client_pid, why);
 	} else {
-		fb_info(f->name, "client pid %d left: %s", f->client_pid, why);
+		log_client(f, FB_LOG_INFO, "client pid %d left: %s", f->client_pid, why);
 	}
 	/* First no memory, then no DMA, then FLR. */
 	forget_client(f);

@@ -233,7 +233,7 @@ struct fb_root_function {
 	struct fb_root_counters count;
 	struct fb_hop times[FB_ROOT_HOPS];
 	struct fb_log_limit log_timeout, log_unmapped, log_requester, log_unsupported, log_client, log_refused, log_error,
-		log_fault;
+		log_fault, log_come;
 
 	/* root.c and hotplug.c */
 	struct fb_root_function *next;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One function between a scripted box and a scripted VM: enumeration, registers, reset, ends, hostile clients. */
+#include <stdio.h>
+
 #include "function-testing.h"
 
 /* ---- Enumeration -------------------------------------------------------------------- */
@@ -117,6 +119,33 @@ static void test_second_client_refused(void **state)
 	close(sv[0]);
 	assert_int_equal(k.f->count.clients_refused, 1);
 	assert_int_equal(client_cfg32(&c, 0), 0x56781234);
+}
+
+static void test_clients_by_the_hundred(void **state)
+{
+	int kept = dup(STDERR_FILENO);
+	FILE *log = tmpfile();
+	uint64_t began = fb_clock_ns();
+	unsigned lines = 0;
+	char line[1100];
+
+	client_close(&c);
+	fake_until(&k, state_is_ready, NULL);
+	fb_log_set_level(FB_LOG_INFO);
+	dup2(fileno(log), STDERR_FILENO);
+	for (unsigned i = 0; i < 100; i++) {
+		client_attach(&c, &k);
+		client_close(&c);
+		fake_until(&k, state_is_ready, NULL);
+	}
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	rewind(log);
+	while (fgets(line, sizeof(line), log))
+		lines += strstr(line, " client ") != NULL;
+	fclose(log);
+	assert_int_equal(k.f->count.clients, 101);
+	assert_in_range(lines, 2, 9 + (fb_clock_ns() - began) / 1000000000);
 }
 
 /* ---- What there is ---------------------------------------------------------------------- */
@@ -732,6 +761,7 @@ int main(void)
 		R(test_version),
 		R(test_first_must_be_version),
 		T(test_second_client_refused),
+		T(test_clients_by_the_hundred),
 		T(test_info),
 		T(test_config_4096_at_once),
 		T(test_bars_follow_the_guest),
