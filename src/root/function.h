@@ -308,7 +308,11 @@ int fb_dma_peek(struct fb_root_function *f, uint64_t address, uint8_t *buf, uint
 
 /* ring.c */
 void fb_vm_ring_message(struct fb_root_function *f, const struct pcie_tlp *tlp);
-void fb_vm_ring_written(struct fb_root_function *f, unsigned region, uint64_t offset, const uint8_t *data, uint32_t len);
+/* What the register at that offset belongs to, or NULL. */
+struct fb_vm_ring *fb_vm_ring_at(struct fb_root_function *f, unsigned region, uint64_t offset);
+/* The VM's write of `data` to it has been sent. */
+void fb_vm_ring_written(struct fb_root_function *f, struct fb_vm_ring *ring, uint64_t offset, const uint8_t *data,
+			uint32_t len);
 void fb_vm_ring_forget(struct fb_root_function *f);
 /* May the root act for the function now: read and write the VM's memory, and send messages behind what it sent before? */
 bool fb_vm_ring_may(const struct fb_root_function *f);
@@ -319,8 +323,8 @@ void fb_vm_ring_moved(struct fb_root_function *f, struct fb_vm_ring *ring, uint3
 void fb_vm_ring_announce(struct fb_root_function *f); /* what this root can do; once it may, and not before */
 
 /* shadow.c */
-/* The VM writes a register. True: a doorbell, and all that was to be said has been; the write itself need not go. */
-bool fb_vm_shadow_written(struct fb_root_function *f, unsigned region, uint64_t offset, uint32_t value);
+/* The VM writes a ring's register. True: all that was to be said has been; the write itself need not go. */
+bool fb_vm_shadow_written(struct fb_root_function *f, struct fb_vm_ring *ring, uint32_t value);
 
 /* offer.c */
 void fb_vm_offer_message(struct fb_root_function *f, const struct pcie_tlp *tlp);

@@ -402,18 +402,20 @@ static int write_memory(struct fb_root_function *f, const struct region_request 
 
 static void posted(struct fb_root_function *f, const struct region_request *r, const uint8_t *data)
 {
+	struct fb_vm_ring *ring;
 	int err;
 
 	f->count.mmio_writes++;
 	if (!f->rings.announced)
 		fb_vm_ring_announce(f);
-	if (f->rings.n && r->count == 4 && fb_vm_shadow_written(f, r->region, r->offset, fb_get_le32(data)))
+	ring = fb_vm_ring_at(f, r->region, r->offset);
+	if (ring && r->count == 4 && fb_vm_shadow_written(f, ring, fb_get_le32(data)))
 		return;
 	err = write_memory(f, r, data);
 	if (err < 0)
 		f->count.writes_dropped++;
-	else if (f->rings.n)
-		fb_vm_ring_written(f, r->region, r->offset, data, r->count);
+	else if (ring)
+		fb_vm_ring_written(f, ring, r->offset, data, r->count);
 	if (err == -ENOBUFS) {
 		fb_function_lost(f, FB_LINK_R_OVERFLOW, "more than 8 MiB of the VM's writes are waiting for it");
 		return;

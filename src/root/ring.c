@@ -234,28 +234,26 @@ static void pointer_written(struct fb_root_function *f, struct fb_vm_ring *ring,
 		send_block(f, &ring->rule, address);
 }
 
-void fb_vm_ring_written(struct fb_root_function *f, unsigned region, uint64_t offset, const uint8_t *data, uint32_t len)
+struct fb_vm_ring *fb_vm_ring_at(struct fb_root_function *f, unsigned region, uint64_t offset)
 {
 	for (unsigned i = 0; i < f->rings.n; i++) {
 		struct fb_vm_ring *ring = &f->rings.ring[i];
 		const struct fb_ring_rule *r = &ring->rule;
+		uint64_t span = r->pointers ? (uint64_t)r->entries * r->reg_stride : 1;
 
-		if (!r->entries || r->bar != region || offset < r->reg)
-			continue;
-		if (r->pointers) {
-			uint64_t at = offset - r->reg;
-
-			if (at >= (uint64_t)r->entries * r->reg_stride)
-				continue;
-			pointer_written(f, ring, (uint32_t)at, data, len);
-			return;
-		}
-		if (offset == r->reg) {
-			uint32_t index = len == 4 ? fb_get_le32(data) : UINT32_MAX;
-
-			if (index < r->entries) /* else the function will say what it thinks of that */
-				fb_vm_ring_moved(f, ring, index);
-			return;
-		}
+		if (r->entries && r->bar == region && offset >= r->reg && offset - r->reg < span)
+			return ring;
 	}
+	return NULL;
+}
+
+void fb_vm_ring_written(struct fb_root_function *f, struct fb_vm_ring *ring, uint64_t offset, const uint8_t *data,
+			uint32_t len)
+{
+	const struct fb_ring_rule *r = &ring->rule;
+
+	if (r->pointers)
+		pointer_written(f, ring, (uint32_t)(offset - r->reg), data, len);
+	else if (len == 4 && fb_get_le32(data) < r->entries) /* else the function will say what it thinks of that */
+		fb_vm_ring_moved(f, ring, fb_get_le32(data));
 }

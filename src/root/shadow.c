@@ -79,30 +79,25 @@ static bool tell(struct fb_root_function *f, const struct fb_ring_rule *r, uint3
 	return fb_vm_ring_send(f, FB_RING_INDEX, payload, sizeof(payload)) == 0;
 }
 
-bool fb_vm_shadow_written(struct fb_root_function *f, unsigned region, uint64_t offset, uint32_t value)
+bool fb_vm_shadow_written(struct fb_root_function *f, struct fb_vm_ring *ring, uint32_t value)
 {
-	for (unsigned i = 0; i < f->rings.n; i++) {
-		struct fb_vm_ring *ring = &f->rings.ring[i];
-		const struct fb_ring_rule *r = &ring->rule;
-		uint32_t index;
+	uint32_t index;
 
-		if (!r->entries || !r->shadow || r->bar != region || r->reg != offset)
-			continue;
-		f->count.shadow_rung++;
-		if (!look(f, r, &index)) {
-			ring->told = false;
-			return false;
-		}
-		/* Rung while it was looked at before: the function knows. */
-		if (!ring->told || ring->index != index) {
-			ring->told = tell(f, r, index);
-			if (!ring->told)
-				return false;
-			fb_vm_ring_moved(f, ring, index);
-			f->count.shadow_found += index != value;
-		}
-		f->count.shadow_served++;
-		return true;
+	if (!ring->rule.shadow)
+		return false;
+	f->count.shadow_rung++;
+	if (!look(f, &ring->rule, &index)) {
+		ring->told = false;
+		return false;
 	}
-	return false;
+	/* Rung while it was looked at before: the function knows. */
+	if (!ring->told || ring->index != index) {
+		ring->told = tell(f, &ring->rule, index);
+		if (!ring->told)
+			return false;
+		fb_vm_ring_moved(f, ring, index);
+		f->count.shadow_found += index != value;
+	}
+	f->count.shadow_served++;
+	return true;
 }

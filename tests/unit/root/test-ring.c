@@ -355,6 +355,7 @@ static void test_any_rule(void **state)
 	for (unsigned i = 0; i < 3000; i++) {
 		struct fb_ring_rule r, got;
 		uint8_t raw[FB_RING_RULE_SIZE], again[FB_RING_RULE_SIZE];
+		struct fb_vm_ring *ring;
 
 		for (unsigned b = 0; b < sizeof(raw); b++) {
 			seed = seed * 6364136223846793005u + 1442695040888963407u;
@@ -374,10 +375,12 @@ static void test_any_rule(void **state)
 			assert_memory_equal(again, raw, sizeof(raw));
 			k.n_log = 0;
 			tell(&r);
-			fb_vm_ring_written(k.f, r.bar, r.reg, (const uint8_t *)"\1\0\0\0", 4);
-			fb_vm_ring_written(k.f, r.bar, r.reg, (const uint8_t *)"\7\0\0\0", 4);
+			ring = fb_vm_ring_at(k.f, r.bar, r.reg);
+			assert_non_null(ring);
+			fb_vm_ring_written(k.f, ring, r.reg, (const uint8_t *)"\1\0\0\0", 4);
+			fb_vm_ring_written(k.f, ring, r.reg, (const uint8_t *)"\7\0\0\0", 4);
 			memcpy(mem + BLOCK, &r, r.entry_size < sizeof(r) ? r.entry_size : sizeof(r));
-			fb_vm_ring_written(k.f, r.bar, r.reg, (const uint8_t *)"\0\0\3\0\0\0\0", 8);
+			fb_vm_ring_written(k.f, ring, r.reg, (const uint8_t *)"\0\0\3\0\0\0\0", 8);
 			for (unsigned n = 0; n < k.n_log; n++)
 				assert_in_range(fb_get_le64(k.log[n].data) + fb_get_le32(k.log[n].data + 8), 1, 1 << 20);
 		}

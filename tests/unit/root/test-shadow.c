@@ -311,7 +311,8 @@ static void test_races(void **state)
 		}
 		rung = fb_clock_ns();
 		k.n_log = 0;
-		while (!fb_vm_shadow_written(k.f, 0, DOORBELL, UINT32_MAX)) /* does not come to rest: looked at again, as a function would */
+		/* What does not come to rest is looked at again, as a function would. */
+		while (!fb_vm_shadow_written(k.f, &k.f->rings.ring[rule.slot], UINT32_MAX))
 			;
 		fake_rounds(&k, 1);
 		__atomic_store_n(&told, k.f->rings.ring[rule.slot].index, __ATOMIC_RELEASE);
