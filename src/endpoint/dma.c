@@ -74,8 +74,8 @@ void fb_dma_cancel(struct fb_device *dev, bool quiet)
 {
 	struct fb_req *req;
 
+	fb_read_cancel(dev, quiet); /* first: those that waited behind writes must not leave when these go */
 	fb_post_cancel_master(dev);
-	fb_read_cancel(dev, quiet);
 	TAILQ_CONCAT(&dev->finishing, &dev->finished, link);
 	TAILQ_FOREACH(req, &dev->finishing, link)
 		req->status = -ECANCELED;

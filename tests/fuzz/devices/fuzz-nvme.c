@@ -43,6 +43,7 @@ static void command(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 	unsigned qid = fb_rd_u8(r) % 5;
 	struct nvme_sq *sq = &n->sq[qid];
 	struct nvme_sqe sqe;
+	uint8_t low;
 	uint64_t at;
 
 	memset(&sqe, 0, sizeof(sqe));
@@ -56,7 +57,8 @@ static void command(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 		sqe.sgl1.type = fb_rd_u8(r);
 	nvme_put32(&sqe.cdw10, fb_rd_le32(r));
 	nvme_put32(&sqe.cdw11, fb_rd_u8(r));
-	nvme_put32(&sqe.cdw12, fb_rd_u8(r) | (uint32_t)fb_rd_u8(r) << 24);
+	low = fb_rd_u8(r); /* one by one: in which order operands are read, compilers choose */
+	nvme_put32(&sqe.cdw12, low | (uint32_t)fb_rd_u8(r) << 24);
 	if (!sq->exists)
 		return;
 	at = sq->addr + (uint64_t)sq->tail * 64;

@@ -6,7 +6,8 @@
  * in a port, and also made from fields, so that most of them are well formed.
  * What must hold: every request is answered at most once, with completions that
  * add up; done() is called once for each accepted transfer; nothing is sent
- * without a session; no DMA lands outside what was asked; a use of an offer is a
+ * without a session, and no memory request while the function may not be master
+ * or sleeps; no DMA lands outside what was asked; a use of an offer is a
  * read of just that; nothing leaks.
  */
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include "../../model/endpoint/probe.h"
 #include "endpoint/endpoint.h"
 #include "tlp/offer_wire.h"
+#include "tlp/regs.h"
 #include "tlp/ring_wire.h"
 #include "tlp/split.h"
 #include "util/log.h"
@@ -77,6 +79,15 @@ static void answered(const struct pcie_tlp *cpl)
 		h->len = 0;
 }
 
+static bool may_master(void)
+{
+	unsigned at = fb_device_config_read(f.dev, 0x34) & 0xfc;
+
+	while (at && (fb_device_config_read(f.dev, at) & 0xff) != 1) /* power management */
+		at = fb_device_config_read(f.dev, at) >> 8 & 0xfc;
+	return fb_device_config_read(f.dev, PCI_COMMAND) & PCI_COMMAND_MASTER && !(at && fb_device_config_read(f.dev, at + 4) & 3);
+}
+
 static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 {
 	uint8_t buf[PCIE_TLP_MAX_SIZE];
@@ -85,6 +96,8 @@ static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 
 	(void)port;
 	CHECK(f.attached);
+	if (tlp->type == PCIE_TLP_MRD || tlp->type == PCIE_TLP_MWR)
+		CHECK(may_master());
 	if (f.room == 0) {
 		f.refused[pcie_tlp_fc(tlp->type)] = true;
 		return -EAGAIN;
@@ -438,9 +451,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 			else
 				end_access(fb_rd_u8(&r));
 			break;
-		case 15:
-			config_write((uint16_t)(fb_rd_u8(&r) * 4), (uint32_t)fb_rd_be(&r, 4));
+		case 15: {
+			uint16_t reg = (uint16_t)(fb_rd_u8(&r) * 4);
+
+			config_write(reg, fb_rd_be32(&r));
 			break;
+		}
 		}
 	}
 	((struct probe *)fb_device_state(f.dev))->defer = false;

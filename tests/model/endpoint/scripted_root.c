@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "scripted_root.h"
+#include "tlp/regs.h"
 #include "tlp/ring_wire.h"
 #include "tlp/split.h"
 #include "util/reader.h"
@@ -58,11 +59,19 @@ static bool mapped(const struct scripted_root *r, uint64_t addr, uint64_t len)
 	return addr >= r->mem_base && fb_in_range(addr - r->mem_base, len, r->mem_size);
 }
 
+/* Memory requests, messages of interrupts among them, are for functions that may be master, and are awake. */
+static void assert_master(const struct scripted_root *r)
+{
+	assert_true(fb_device_config_read(r->dev, 4) & PCI_COMMAND_MASTER);
+	assert_true(!r->cap_pm || !(fb_device_config_read(r->dev, r->cap_pm + 4u) & 3));
+}
+
 static void memory_write(struct scripted_root *r, const struct pcie_tlp *tlp)
 {
 	uint64_t addr;
 	uint32_t len;
 
+	assert_master(r);
 	pcie_tlp_get_range(tlp, &addr, &len);
 	if (tlp->address == SCRIPTED_MSI_ADDRESS && !r->foreign) {
 		uint32_t vector = fb_get_le32(tlp->data);
@@ -89,6 +98,7 @@ static void memory_read(struct scripted_root *r, const struct pcie_tlp *tlp)
 {
 	struct scripted_read *read;
 
+	assert_master(r);
 	r->dma_reads++;
 	if (r->keep_log)
 		log_tlp(r, tlp);
