@@ -198,6 +198,13 @@ struct fb_model {
 	 * `offset` are as little to be trusted as those of read(). Event style only.
 	 */
 	void (*read_outdated)(struct fb_device *dev, unsigned bar, uint64_t offset);
+
+	/*
+	 * What the guest reads of the PCIe link: its speed as in Link Capabilities, 1 (2.5 GT/s), 2 (5 GT/s) or 3 (8 GT/s),
+	 * and its width, 1, 2, 4 or 8 lanes. 0: 8 GT/s, 4 lanes. For drivers that know the device and look; nothing is
+	 * faster or slower for it.
+	 */
+	uint8_t link_speed, link_width;
 };
 
 /* What a shared object exports: `const struct fb_model farbus_model = {...};` */

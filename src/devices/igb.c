@@ -576,4 +576,6 @@ const struct fb_model igb_model = {
 	.write = model_write,
 	.quiesce = model_quiesce,
 	.stats = model_stats,
+	.link_speed = 1, /* 2.5 GT/s */
+	.link_width = 4,
 };

@@ -638,4 +638,6 @@ const struct fb_model sil3132_model = {
 	.write = model_write,
 	.quiesce = model_quiesce,
 	.stats = model_stats,
+	.link_speed = 1, /* 2.5 GT/s */
+	.link_width = 1,
 };

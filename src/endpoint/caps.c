@@ -13,6 +13,7 @@
 
 enum { AT_PM = 0x40, AT_MSI = 0x50, AT_EXP = 0x70, AT_MSIX = 0xb0 };
 enum { AT_AER = 0x100, AT_DSN = 0x148, AT_LTR = 0x158, AT_SPCIE = 0x160 };
+enum { LINK_8GT = 3 };
 
 static_assert(AT_MSIX + MSIX_SIZE <= FIRST_EXTRA_CAP && AT_SPCIE + SPCIE_SIZE <= FIRST_EXTRA_EXT_CAP,
 	      "the model's capabilities overlap");
@@ -106,8 +107,14 @@ static void msi(struct fb_device *dev, unsigned at)
 	put32(dev, at + MSI_MASK, 0, all);
 }
 
+static unsigned link_speed(const struct fb_device *dev)
+{
+	return dev->model->link_speed ? dev->model->link_speed : LINK_8GT;
+}
+
 static void exp_cap(struct fb_device *dev, unsigned at)
 {
+	unsigned speed = link_speed(dev), link = speed | (dev->model->link_width ? dev->model->link_width : 4u) << 4;
 	bool legacy = false; /* endpoints that are not legacy ones have no I/O (1.3.2.2) */
 
 	for (unsigned i = 0; i < N_BARS; i++)
@@ -124,10 +131,9 @@ static void exp_cap(struct fb_device *dev, unsigned at)
 	put16(dev, at + EXP_DEVSTA, 0, 0);
 	fb_put_le16(dev->cfg_w1c + at + EXP_DEVSTA,
 		    EXP_DEVSTA_CORR | EXP_DEVSTA_NONFATAL | EXP_DEVSTA_FATAL | EXP_DEVSTA_UR);
-	/* A Gen3 x4 link that is up: what a driver that looks expects of an SSD or a NIC. */
-	put32(dev, at + EXP_LNKCAP, 3 | 4 << 4 | 1 << 22 /* ASPM optionality compliance */, 0);
+	put32(dev, at + EXP_LNKCAP, link | 1 << 22 /* ASPM optionality compliance */, 0);
 	put16(dev, at + EXP_LNKCTL, 0, 1 << 3 /* RCB */ | 1 << 6 /* common clock */ | 1 << 7 /* extended synch */);
-	put16(dev, at + EXP_LNKSTA, 3 | 4 << 4 | 1 << 12 /* slot clock */, 0);
+	put16(dev, at + EXP_LNKSTA, link | 1 << 12 /* slot clock */, 0);
 	put32(dev, at + EXP_DEVCAP2,
 	      0xf /* timeout ranges A to D */ | 1 << 4 /* timeout disable */ | 1 << 11 /* LTR */ |
 		      3 << 16 /* 10-bit tags, completer and requester */,
@@ -135,9 +141,9 @@ static void exp_cap(struct fb_device *dev, unsigned at)
 	put16(dev, at + EXP_DEVCTL2, 0,
 	      EXP_DEVCTL2_TIMEOUT | EXP_DEVCTL2_TIMEOUT_DISABLE | EXP_DEVCTL2_IDO_REQUEST | EXP_DEVCTL2_IDO_COMPLETION |
 		      EXP_DEVCTL2_LTR | EXP_DEVCTL2_TEN_BIT_TAG);
-	put32(dev, at + EXP_LNKCAP2, 7 << 1 /* 2.5, 5, 8 GT/s */, 0);
-	put16(dev, at + EXP_LNKCTL2, 3, 0xf);
-	put16(dev, at + EXP_LNKSTA2, 0x1e /* equalization done, phases 1 to 3 too */, 0);
+	put32(dev, at + EXP_LNKCAP2, ((1u << speed) - 1) << 1 /* this speed and those below */, 0);
+	put16(dev, at + EXP_LNKCTL2, speed, 0xf);
+	put16(dev, at + EXP_LNKSTA2, speed >= LINK_8GT ? 0x1e /* equalization done, phases 1 to 3 too */ : 0, 0);
 }
 
 static void msix(struct fb_device *dev, unsigned at)
@@ -214,9 +220,8 @@ void fb_ep_config_build(struct fb_device *dev)
 	at = dev->ext_ltr = extended(dev, &last, AT_LTR, PCI_EXT_LTR, 1);
 	put16(dev, at + LTR_MAX_SNOOP, 0, 0x1fff);
 	put16(dev, at + LTR_MAX_NO_SNOOP, 0, 0x1fff);
-	at = dev->ext_spcie = extended(dev, &last, AT_SPCIE, PCI_EXT_SPCIE, 1);
-	for (unsigned lane = 0; lane < SPCIE_LANES; lane++)
-		put16(dev, at + SPCIE_LANE_CONTROL + 2 * lane, 0, 0); /* upstream ports: presets are the link's */
+	if (link_speed(dev) >= LINK_8GT) /* all zeros: an upstream port's presets are the link's */
+		extended(dev, &last, AT_SPCIE, PCI_EXT_SPCIE, 1);
 	extra(dev, &tail, &last);
 	fb_ep_config_update(dev);
 }

@@ -308,7 +308,7 @@ struct fb_device {
 	uint8_t cfg_rw[CFG_SIZE];  /* bits that a write changes */
 	uint8_t cfg_w1c[CFG_SIZE]; /* bits that a written 1 clears */
 	uint16_t cap_pm, cap_msi, cap_exp, cap_msix;
-	uint16_t ext_aer, ext_dsn, ext_ltr, ext_spcie;
+	uint16_t ext_aer, ext_dsn, ext_ltr;
 	/* What follows from it, kept by fb_ep_config_update(). */
 	struct fb_config_view {
 		bool memory, io, master, intx_disabled, serr, d3hot;

@@ -193,6 +193,12 @@ int fb_shape_check(struct fb_device *dev)
 		fb_error(dev->name, "%u MSI vectors: must be a power of two up to 32", dev->msi_vectors);
 		return -EINVAL;
 	}
+	if (dev->model->link_speed > 3 || dev->model->link_width > 8 ||
+	    (dev->model->link_width && !power_of_2(dev->model->link_width))) {
+		fb_error(dev->name, "a link of speed %u and width %u: there are speeds 1 to 3 and widths 1, 2, 4 and 8",
+			 dev->model->link_speed, dev->model->link_width);
+		return -EINVAL;
+	}
 	if (!dev->msix.chosen)
 		dev->msix.pba = dev->msix.table + fb_ep_msix_table_size(dev);
 	return dev->msix_vectors ? check_msix(dev) : 0;

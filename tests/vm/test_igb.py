@@ -139,6 +139,9 @@ def test_igb_ethtool(t):
     eth = up(vm)
     ping(vm)
     check("driver: igb" in vm.run(f"ethtool -i {eth}"), "ethtool -i")
+    check("(PCIe:2.5Gb/s:Width x4)" in vm.run("dmesg"), "what igb says of its link")
+    links = [line.strip() for line in vm.run("lspci -vv -d 8086:10c9").splitlines() if "LnkCap:" in line or "LnkSta:" in line]
+    check(len(links) == 2 and all("Speed 2.5GT/s" in line and "Width x4" in line for line in links), f"lspci: {links}")
     text = vm.run(f"ethtool {eth}")
     for line in ("Speed: 1000Mb/s", "Duplex: Full", "Link detected: yes", "Port: Twisted Pair"):
         check(line in text, f"ethtool: {text}")

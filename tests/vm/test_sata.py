@@ -51,7 +51,8 @@ def test_sata_tools(t):
     """Two drives by sata_sil24: lspci, hdparm, smartctl, a file system, trim; QEMU and kernel have nothing to complain of."""
     _, box, vm, root, images, (a, b), _ = sata_job(t)
     text = vm.run("lspci -nnvv -d 1095:")
-    check("[1095:3132]" in text and "Kernel driver in use: sata_sil24" in text and "MSI: Enable-" in text, text)
+    for want in ("[1095:3132]", "Kernel driver in use: sata_sil24", "MSI: Enable-", "Speed 2.5GT/s, Width x1"):
+        check(want in text, f"lspci lacks {want!r}: {text}")
     text = vm.run(f"hdparm -I {a}")
     for want in ("Farbus ATA", "SATA0", "524288", "Native Command Queueing", "Data Set Management TRIM",
                  "Deterministic read ZEROs", "*udma5", "Checksum: correct"):

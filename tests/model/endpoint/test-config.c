@@ -172,6 +172,38 @@ static void capabilities_can_be_left_out(void **state)
 	(void)state;
 }
 
+/* Link Capabilities, Status, Capabilities 2, Control 2, Status 2; Secondary PCIe only at 8 GT/s. */
+static void a_model_may_have_another_link(void **state)
+{
+	static const struct {
+		uint8_t speed, width;
+		uint32_t cap, cap2;
+		uint16_t sta, ctl2, sta2;
+		bool secondary;
+	} links[] = {{0, 0, 0x400043, 0xe, 0x1043, 3, 0x1e, true},  {1, 1, 0x400011, 0x2, 0x1011, 1, 0, false},
+		     {2, 0, 0x400042, 0x6, 0x1042, 2, 0, false},    {0, 8, 0x400083, 0xe, 0x1083, 3, 0x1e, true}};
+	static struct fb_model m;
+
+	for (unsigned i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		struct scripted_root *r;
+
+		m = probe_model;
+		m.link_speed = links[i].speed;
+		m.link_width = links[i].width;
+		r = scripted_root_new(&m, "id=t", 0);
+		scripted_root_enumerate(r, NULL);
+		assert_int_equal(scripted_root_cfg_read(r, EXP + 0x0c, 4), links[i].cap);
+		assert_int_equal(scripted_root_cfg_read(r, EXP + 0x12, 2), links[i].sta);
+		assert_int_equal(scripted_root_cfg_read(r, EXP + 0x2c, 4), links[i].cap2);
+		assert_int_equal(scripted_root_cfg_read(r, EXP + 0x30, 2), links[i].ctl2);
+		assert_int_equal(scripted_root_cfg_read(r, EXP + 0x32, 2), links[i].sta2);
+		assert_int_equal(scripted_root_cfg_read(r, LTR, 4), 0x10018 | (links[i].secondary ? 0x160u << 20 : 0));
+		assert_int_equal(scripted_root_cfg_read(r, 0x160, 4), links[i].secondary ? 0x10019 : 0);
+		scripted_root_free(r);
+	}
+	(void)state;
+}
+
 static void bdf_is_captured_from_writes_only(void **state)
 {
 	struct scripted_root *r = scripted_root_new(&probe_model, "id=t", 0);
@@ -295,6 +327,7 @@ int main(void)
 		cmocka_unit_test(reset_brings_power_on_values_back),
 		cmocka_unit_test(identity_and_capabilities),
 		cmocka_unit_test(capabilities_can_be_left_out),
+		cmocka_unit_test(a_model_may_have_another_link),
 		cmocka_unit_test(bdf_is_captured_from_writes_only),
 		cmocka_unit_test(power_states),
 		cmocka_unit_test(status_bits_are_cleared_by_ones),

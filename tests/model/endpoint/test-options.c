@@ -190,6 +190,14 @@ static void bad_models(void **state)
 	m = probe_model;
 	m.msix_bar = 4;
 	assert_int_equal(refuse_model(m), -EINVAL);
+	m = probe_model;
+	m.link_speed = 4;
+	assert_int_equal(refuse_model(m), -EINVAL);
+	m = probe_model;
+	m.link_width = 3;
+	assert_int_equal(refuse_model(m), -EINVAL);
+	m.link_width = 16;
+	assert_int_equal(refuse_model(m), -EINVAL);
 	(void)state;
 }
 
