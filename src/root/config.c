@@ -18,6 +18,7 @@
 #include "root/config.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "tlp/regs.h"
@@ -205,85 +206,100 @@ unsigned fb_config_move_bars(struct fb_config *c, struct fb_op *ops)
 
 /* ---- Capabilities ---------------------------------------------------------------- */
 
-static int parse_capability(struct fb_config *c, const uint8_t *h, unsigned at, const char **why)
+enum { MSI_LEAST = MSI_DATA_32 + 2 }; /* MSI's size without upper address and masks */
+
+static const char too_short[] = "a capability runs out of its first 256 bytes";
+
+/* Each parser: `p` is the capability, c's member says where it is. Returns what is wrong with it, or NULL. */
+
+static const char *parse_pm(struct fb_config *c, const uint8_t *p)
 {
-	unsigned room = 256 - at;
+	c->no_soft_reset = p[PM_PMCSR] & PM_PMCSR_NO_SOFT_RESET;
+	return NULL;
+}
 
-	switch (h[at]) {
-	case PCI_CAP_PM:
-		if (room < PM_SIZE)
-			break;
-		c->pm = (uint16_t)at;
-		c->no_soft_reset = h[at + PM_PMCSR] & PM_PMCSR_NO_SOFT_RESET;
-		return 0;
-	case PCI_CAP_MSI: {
-		uint16_t control = fb_get_le16(h + at + MSI_CONTROL);
-		unsigned len = 10 + (control & MSI_CONTROL_64 ? 4 : 0) + (control & MSI_CONTROL_MASKING ? 10 : 0);
-		unsigned log2 = (control & MSI_CONTROL_MMC) >> MSI_CONTROL_MMC_SHIFT;
+static const char *parse_msi(struct fb_config *c, const uint8_t *p)
+{
+	uint16_t control = fb_get_le16(p + MSI_CONTROL);
+	unsigned len = MSI_LEAST + (control & MSI_CONTROL_64 ? 4 : 0) + (control & MSI_CONTROL_MASKING ? 10 : 0);
+	unsigned log2 = (control & MSI_CONTROL_MMC) >> MSI_CONTROL_MMC_SHIFT;
 
-		if (room < len)
-			break;
-		if (log2 > 5) {
-			*why = "its MSI capability offers more than 32 vectors";
-			return -EPROTO;
-		}
-		c->msi = (uint16_t)at;
-		c->msi_64 = control & MSI_CONTROL_64;
-		c->msi_maskable = control & MSI_CONTROL_MASKING;
-		c->msi_vectors = (uint16_t)(1u << log2);
-		take(c, at + MSI_CONTROL, MSI_CONTROL_TAKEN, MSI_CONTROL_TAKEN, 0, 1);
-		take(c, at + MSI_ADDRESS, UINT32_MAX, ~3u, 0, 4);
-		if (c->msi_64)
-			take(c, at + MSI_UPPER_ADDRESS, UINT32_MAX, UINT32_MAX, 0, 4);
-		take(c, at + (c->msi_64 ? MSI_DATA : MSI_DATA_32), 0xffff, 0xffff, 0, 2);
-		return 0;
-	}
-	case PCI_CAP_EXP: {
-		uint32_t ext_tag;
+	if (c->msi + len > 256)
+		return too_short;
+	if (log2 > 5)
+		return "its MSI capability offers more than 32 vectors";
+	c->msi_64 = control & MSI_CONTROL_64;
+	c->msi_maskable = control & MSI_CONTROL_MASKING;
+	c->msi_vectors = (uint16_t)(1u << log2);
+	take(c, c->msi + MSI_CONTROL, MSI_CONTROL_TAKEN, MSI_CONTROL_TAKEN, 0, 1);
+	take(c, c->msi + MSI_ADDRESS, UINT32_MAX, ~3u, 0, 4);
+	if (c->msi_64)
+		take(c, c->msi + MSI_UPPER_ADDRESS, UINT32_MAX, UINT32_MAX, 0, 4);
+	take(c, c->msi + (c->msi_64 ? MSI_DATA : MSI_DATA_32), 0xffff, 0xffff, 0, 2);
+	return NULL;
+}
 
-		if (room < EXP_SIZE)
-			break;
-		c->pcie = (uint16_t)at;
-		c->flr = fb_get_le32(h + at + EXP_DEVCAP) & EXP_DEVCAP_FLR;
-		/* What the root wants on the wire: as much as the function can. MPS 2.2.2, MRRS 7.5.3.4. */
-		c->mps_code = h[at + EXP_DEVCAP] & EXP_DEVCAP_MPS;
-		if (c->mps_code > 5) {
-			*why = "its Max_Payload_Size Supported is a reserved value";
-			return -EPROTO;
-		}
-		c->mrrs_code = 5;
-		ext_tag = h[at + EXP_DEVCAP] & EXP_DEVCAP_EXT_TAG ? EXP_DEVCTL_EXT_TAG : 0;
-		take(c, at + EXP_DEVCTL, DEVCTL_TAKEN, DEVCTL_TAKEN, 2u << EXP_DEVCTL_MRRS_SHIFT | ext_tag, 2);
-		set_bits(c->wire, at + EXP_DEVCTL, 0xffff,
-			 (uint32_t)c->mps_code << EXP_DEVCTL_MPS_SHIFT |
-				 (uint32_t)c->mrrs_code << EXP_DEVCTL_MRRS_SHIFT | ext_tag,
-			 2);
-		if (fb_get_le32(h + at + EXP_DEVCAP2) & EXP_DEVCAP2_TEN_BIT_TAG_REQUESTER) {
-			take(c, at + EXP_DEVCTL2, EXP_DEVCTL2_TEN_BIT_TAG, EXP_DEVCTL2_TEN_BIT_TAG, 0, 2);
-			set_bits(c->wire, at + EXP_DEVCTL2, EXP_DEVCTL2_TEN_BIT_TAG, EXP_DEVCTL2_TEN_BIT_TAG, 2);
-		}
-		return 0;
-	}
-	case PCI_CAP_MSIX: {
-		uint32_t table, pba;
+static const char *parse_pcie(struct fb_config *c, const uint8_t *p)
+{
+	uint32_t ext_tag = p[EXP_DEVCAP] & EXP_DEVCAP_EXT_TAG ? EXP_DEVCTL_EXT_TAG : 0;
 
-		if (room < MSIX_SIZE)
-			break;
-		c->msix = (uint16_t)at;
-		c->msix_vectors = (uint16_t)((fb_get_le16(h + at + MSIX_CONTROL) & MSIX_CONTROL_SIZE) + 1);
-		table = fb_get_le32(h + at + MSIX_TABLE);
-		pba = fb_get_le32(h + at + MSIX_PBA);
-		c->msix_bar = table & MSIX_BIR;
-		c->msix_table = table & ~(uint32_t)MSIX_BIR;
-		c->msix_pba_bar = pba & MSIX_BIR;
-		c->msix_pba = pba & ~(uint32_t)MSIX_BIR;
-		return 0;
+	c->flr = fb_get_le32(p + EXP_DEVCAP) & EXP_DEVCAP_FLR;
+	/* What the root wants on the wire: as much as the function can. MPS 2.2.2, MRRS 7.5.3.4. */
+	c->mps_code = p[EXP_DEVCAP] & EXP_DEVCAP_MPS;
+	if (c->mps_code > 5)
+		return "its Max_Payload_Size Supported is a reserved value";
+	c->mrrs_code = 5;
+	take(c, c->pcie + EXP_DEVCTL, DEVCTL_TAKEN, DEVCTL_TAKEN, 2u << EXP_DEVCTL_MRRS_SHIFT | ext_tag, 2);
+	set_bits(c->wire, c->pcie + EXP_DEVCTL, 0xffff,
+		 (uint32_t)c->mps_code << EXP_DEVCTL_MPS_SHIFT | (uint32_t)c->mrrs_code << EXP_DEVCTL_MRRS_SHIFT | ext_tag,
+		 2);
+	if (fb_get_le32(p + EXP_DEVCAP2) & EXP_DEVCAP2_TEN_BIT_TAG_REQUESTER) {
+		take(c, c->pcie + EXP_DEVCTL2, EXP_DEVCTL2_TEN_BIT_TAG, EXP_DEVCTL2_TEN_BIT_TAG, 0, 2);
+		set_bits(c->wire, c->pcie + EXP_DEVCTL2, EXP_DEVCTL2_TEN_BIT_TAG, EXP_DEVCTL2_TEN_BIT_TAG, 2);
 	}
-	default:
-		return 0;
+	return NULL;
+}
+
+static const char *parse_msix(struct fb_config *c, const uint8_t *p)
+{
+	uint32_t table = fb_get_le32(p + MSIX_TABLE), pba = fb_get_le32(p + MSIX_PBA);
+
+	c->msix_vectors = (uint16_t)((fb_get_le16(p + MSIX_CONTROL) & MSIX_CONTROL_SIZE) + 1);
+	c->msix_bar = table & MSIX_BIR;
+	c->msix_table = table & ~(uint32_t)MSIX_BIR;
+	c->msix_pba_bar = pba & MSIX_BIR;
+	c->msix_pba = pba & ~(uint32_t)MSIX_BIR;
+	return NULL;
+}
+
+/* What the root looks into. There may be one of each (7.5.2, 7.5.3, 7.7): to hide or to take over one of two leaves the other. */
+static const struct {
+	uint8_t id, size; /* the least one */
+	size_t place;     /* of the member that says where it is */
+	const char *(*parse)(struct fb_config *c, const uint8_t *p);
+} capabilities[] = {
+	{PCI_CAP_PM, PM_SIZE, offsetof(struct fb_config, pm), parse_pm},
+	{PCI_CAP_MSI, MSI_LEAST, offsetof(struct fb_config, msi), parse_msi},
+	{PCI_CAP_EXP, EXP_SIZE, offsetof(struct fb_config, pcie), parse_pcie},
+	{PCI_CAP_MSIX, MSIX_SIZE, offsetof(struct fb_config, msix), parse_msix},
+};
+
+/* What is wrong with it, or NULL. */
+static const char *parse_capability(struct fb_config *c, const uint8_t *h, unsigned at)
+{
+	for (unsigned i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
+		uint16_t *place = (uint16_t *)(void *)((char *)c + capabilities[i].place);
+
+		if (h[at] != capabilities[i].id)
+			continue;
+		if (*place)
+			return "its capability list is broken: PM, MSI, MSI-X or PCI Express is there twice";
+		if (at + capabilities[i].size > 256)
+			return too_short;
+		*place = (uint16_t)at;
+		return capabilities[i].parse(c, h + at);
 	}
-	*why = "a capability runs out of its first 256 bytes";
-	return -EPROTO;
+	return NULL;
 }
 
 static bool msix_fits(const struct fb_config *c)
@@ -307,13 +323,6 @@ static void hide_capability(struct fb_config *c, const uint8_t *h, unsigned link
 		take(c, at + i, 0xff, 0, 0, 1);
 }
 
-/* What there may be one of only (7.5.2, 7.5.3, 7.7): to hide or to take over the last of two would leave the other. */
-static bool is_second(const struct fb_config *c, uint8_t id)
-{
-	return (id == PCI_CAP_PM && c->pm) || (id == PCI_CAP_MSI && c->msi) || (id == PCI_CAP_EXP && c->pcie) ||
-	       (id == PCI_CAP_MSIX && c->msix);
-}
-
 static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, const char **why)
 {
 	unsigned link = PCI_CAP_POINTER, at, seen = 0, msix_link = 0;
@@ -321,19 +330,13 @@ static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, con
 	if (!(fb_get_le16(h + PCI_STATUS) & PCI_STATUS_CAP_LIST))
 		return 0;
 	for (at = h[link] & ~3u; at; at = h[link] & ~3u) {
-		int err;
-
 		if (at < 0x40 || ++seen > 48) {
 			*why = "its capability list is broken";
 			return -EPROTO;
 		}
-		if (is_second(c, h[at])) {
-			*why = "its capability list is broken: PM, MSI, MSI-X or PCI Express is there twice";
+		*why = parse_capability(c, h, at);
+		if (*why)
 			return -EPROTO;
-		}
-		err = parse_capability(c, h, at, why);
-		if (err < 0)
-			return err;
 		if (h[at] == PCI_CAP_MSIX)
 			msix_link = link;
 		link = at + 1;
@@ -345,7 +348,7 @@ static int parse_list(struct fb_config *c, const uint8_t *h, bool hide_msix, con
 	if (!c->msix)
 		return 0;
 	if (hide_msix) {
-		/* The pointer to it may itself be hidden only if it were MSI-X, and there is one such capability: is_second(). */
+		/* The pointer to it may itself be hidden only if it were MSI-X, and there is one such capability. */
 		hide_capability(c, h, msix_link, c->msix, MSIX_SIZE);
 		c->msix_hidden = true;
 	} else {
