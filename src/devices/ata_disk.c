@@ -222,33 +222,10 @@ void ata_signature(struct ata_tf *tf)
 	*tf = (struct ata_tf){.status = ATA_GOOD, .error = 1, .count = 1, .lba = 1};
 }
 
-void ata_decode(struct ata_cmd *cmd)
+static void run_command(struct ata_cmd *cmd)
 {
-	struct ata_disk *disk = cmd->disk;
 	uint8_t command = cmd->tf.command;
 
-	cmd->direction = ATA_NO_DATA;
-	cmd->bytes = 0;
-	cmd->span = cmd->left = 0;
-	cmd->ncq = cmd->answered = cmd->unbuffered = false;
-	cmd->failure = ATA_OK;
-	cmd->err = 0;
-	cmd->failed_at = 0;
-	cmd->request = cmd->tf;
-	if (disk->asleep) {
-		ata_refuse(cmd, ATA_ABRT);
-		return;
-	}
-	if (disk->queue_failed) {
-		if ((command == ATA_READ_LOG_EXT || command == ATA_READ_LOG_DMA_EXT) &&
-		    (cmd->tf.lba & 0xff) == ATA_LOG_NCQ_ERROR) {
-			ata_read_log(cmd);
-			return;
-		}
-		cmd->ncq = command == ATA_READ_FPDMA_QUEUED || command == ATA_WRITE_FPDMA_QUEUED;
-		ata_refuse(cmd, ATA_ABRT);
-		return;
-	}
 	switch (command) {
 	case ATA_READ_SECTORS:
 	case ATA_READ_DMA:
@@ -314,12 +291,12 @@ void ata_decode(struct ata_cmd *cmd)
 		native_max(cmd, command == ATA_READ_NATIVE_MAX_EXT);
 		break;
 	case ATA_CHECK_POWER_MODE:
-		cmd->tf.count = disk->standby ? 0x00 : 0xff;
+		cmd->tf.count = cmd->disk->standby ? 0x00 : 0xff;
 		ata_answer(cmd);
 		break;
 	case ATA_IDLE:
 	case ATA_IDLE_IMMEDIATE:
-		disk->standby = false;
+		cmd->disk->standby = false;
 		ata_answer(cmd);
 		break;
 	case ATA_STANDBY: /* with a timer, or without: this drive has nothing to save, so it goes at once */
@@ -334,6 +311,36 @@ void ata_decode(struct ata_cmd *cmd)
 	default: /* the security set among them: F1h to F6h are not supported, and change nothing */
 		ata_refuse(cmd, ATA_ABRT);
 	}
+}
+
+void ata_decode(struct ata_cmd *cmd)
+{
+	struct ata_disk *disk = cmd->disk;
+	uint8_t command = cmd->tf.command;
+
+	cmd->direction = ATA_NO_DATA;
+	cmd->bytes = 0;
+	cmd->span = cmd->left = 0;
+	cmd->ncq = cmd->answered = cmd->unbuffered = false;
+	cmd->failure = ATA_OK;
+	cmd->err = 0;
+	cmd->failed_at = 0;
+	cmd->request = cmd->tf;
+	if (disk->asleep) {
+		ata_refuse(cmd, ATA_ABRT);
+		return;
+	}
+	if (disk->queue_failed) {
+		if ((command == ATA_READ_LOG_EXT || command == ATA_READ_LOG_DMA_EXT) &&
+		    (cmd->tf.lba & 0xff) == ATA_LOG_NCQ_ERROR) {
+			ata_read_log(cmd);
+			return;
+		}
+		cmd->ncq = command == ATA_READ_FPDMA_QUEUED || command == ATA_WRITE_FPDMA_QUEUED;
+		ata_refuse(cmd, ATA_ABRT);
+		return;
+	}
+	run_command(cmd);
 }
 
 /* ---- Resets -------------------------------------------------------------------------------------- */

@@ -309,52 +309,49 @@ static void model_reset(struct fb_device *dev, enum fb_reset kind)
 		n->sync_wanted = false;
 }
 
-static int model_realize(struct fb_device *dev)
+static int check_options(const struct nvme *n)
 {
-	struct nvme *n = fb_device_state(dev);
-	bool direct = false;
-	size_t block;
-	int err;
-
-	n->dev = dev;
 	if (fb_disk_check_text(n->dev, "serial", n->opt.serial, 20) ||
 	    fb_disk_check_text(n->dev, "model", n->opt.model, 40) ||
 	    fb_disk_check_text(n->dev, "firmware", n->opt.firmware, 8))
 		return -EINVAL;
 	if (n->opt.mdts & (n->opt.mdts - 1)) {
-		fb_device_error(dev, "mdts=%" PRIu64 ": a power of 2 from 4096 to 1048576 is allowed", n->opt.mdts);
+		fb_device_error(n->dev, "mdts=%" PRIu64 ": a power of 2 from 4096 to 1048576 is allowed", n->opt.mdts);
 		return -EINVAL;
 	}
 	if (n->opt.create % 4096) {
-		fb_device_error(dev, "create=%" PRIu64 ": a multiple of 4096 is allowed", n->opt.create);
+		fb_device_error(n->dev, "create=%" PRIu64 ": a multiple of 4096 is allowed", n->opt.create);
 		return -EINVAL;
 	}
-	while ((uint64_t)4096 << n->mdts < n->opt.mdts)
-		n->mdts++;
-	snprintf(n->mn, sizeof(n->mn), "%s", n->opt.model);
-	snprintf(n->fr, sizeof(n->fr), "%s", n->opt.firmware);
-	err = nvme_ns_open_all(n);
-	if (err)
-		return err;
+	return 0;
+}
+
+/* The commands, their buffers, and how these get to the files. 0 or -errno, logged. */
+static int open_buffers(struct nvme *n)
+{
+	size_t block = 2 * ((size_t)4096 << n->mdts); /* Compare: the file's and the host's */
+	size_t least = BUFFERS_MIN_BLOCKS * block;
+	bool direct = false;
+	int err;
+
 	for (unsigned i = 0; i < n->n_ns; i++)
 		direct |= n->ns[i].nsid && n->ns[i].disk.direct;
-	block = 2 * ((size_t)4096 << n->mdts); /* Compare: the file's and the host's */
-	err = fb_arena_init(&n->arena, block,
-			      n->opt.buffers > BUFFERS_MIN_BLOCKS * block ? n->opt.buffers
-									  : BUFFERS_MIN_BLOCKS * block);
+	err = fb_arena_init(&n->arena, block, n->opt.buffers > least ? n->opt.buffers : least);
 	if (!err && !(n->cmds = calloc(NVME_CMDS, sizeof(*n->cmds))))
 		err = -ENOMEM;
 	if (err) {
-		fb_device_error(dev, "no memory for %" PRIu64 " bytes of buffers", n->opt.buffers);
-		goto free_memory;
+		fb_device_error(n->dev, "no memory for %" PRIu64 " bytes of buffers", n->opt.buffers);
+		return err;
 	}
 	err = fb_aio_open(&n->aio, n->opt.aio, n->arena.base, n->arena.size, direct);
-	if (err) {
-		fb_device_error(dev, "aio=%s: %s%s", n->opt.aio == FB_AIO_THREADS ? "threads" : "io_uring",
-				strerror(-err),
+	if (err)
+		fb_device_error(n->dev, "aio=%s: %s%s", n->opt.aio == FB_AIO_THREADS ? "threads" : "io_uring", strerror(-err),
 				n->opt.aio == FB_AIO_URING ? " (aio=threads works without io_uring)" : "");
-		goto free_memory;
-	}
+	return err;
+}
+
+static void init_commands(struct nvme *n)
+{
 	TAILQ_INIT(&n->free);
 	TAILQ_INIT(&n->waiting);
 	TAILQ_INIT(&n->aers);
@@ -367,6 +364,41 @@ static int model_realize(struct fb_device *dev)
 		TAILQ_INSERT_TAIL(&n->free, cmd, link);
 	}
 	n->n_free = NVME_CMDS;
+}
+
+static void tell_namespaces(const struct nvme *n)
+{
+	for (unsigned i = 0; i < n->n_ns; i++) {
+		const struct nvme_ns *ns = &n->ns[i];
+
+		if (ns->nsid)
+			fb_device_info(n->dev, "namespace %u: %s, %" PRIu64 " blocks of %u, %s%s, %s", ns->nsid,
+				       n->opt.file[i], nvme_ns_blocks(ns), 1u << ns->lbads,
+				       ns->disk.direct ? "direct" : "page cache", ns->disk.readonly ? ", read-only" : "",
+				       n->aio.backend->name);
+	}
+}
+
+static int model_realize(struct fb_device *dev)
+{
+	struct nvme *n = fb_device_state(dev);
+	int err;
+
+	n->dev = dev;
+	err = check_options(n);
+	if (err)
+		return err;
+	while ((uint64_t)4096 << n->mdts < n->opt.mdts)
+		n->mdts++;
+	snprintf(n->mn, sizeof(n->mn), "%s", n->opt.model);
+	snprintf(n->fr, sizeof(n->fr), "%s", n->opt.firmware);
+	err = nvme_ns_open_all(n);
+	if (err)
+		return err;
+	err = open_buffers(n);
+	if (err)
+		goto free_memory;
+	init_commands(n);
 	nvme_queue_init(n);
 	n->size_timer.due = size_due;
 	n->start_ns = fb_device_now(dev);
@@ -378,15 +410,7 @@ static int model_realize(struct fb_device *dev)
 		fb_device_error(dev, "file completions cannot be waited for: %s", strerror(-err));
 		goto close_aio;
 	}
-	for (unsigned i = 0; i < n->n_ns; i++) {
-		const struct nvme_ns *ns = &n->ns[i];
-
-		if (ns->nsid)
-			fb_device_info(dev, "namespace %u: %s, %" PRIu64 " blocks of %u, %s%s, %s", ns->nsid,
-				       n->opt.file[i], nvme_ns_blocks(ns), 1u << ns->lbads,
-				       ns->disk.direct ? "direct" : "page cache", ns->disk.readonly ? ", read-only" : "",
-				       n->aio.backend->name);
-	}
+	tell_namespaces(n);
 	return 0;
 
 close_aio:
