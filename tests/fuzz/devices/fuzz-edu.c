@@ -1,113 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The edu device against a root that does anything: registers of any size, DMA
- * that is answered or not, resets. It may touch only what its mask lets it
- * reach, at most its buffer's size at a time, and every access is answered.
- */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
+/* The edu device: its DMA is what its registers say, within its mask, and of its buffer's size at most. */
 #include "devices/models.h"
-#include "scripted_root.h"
-#include "util/log.h"
+#include "fuzz_function.h"
+
+enum { DMA_SRC = 0x80, DMA_DST = 0x88, DMA_COUNT = 0x90, DMA_CMD = 0x98, BUFFER = 0x40000, BUFFER_SIZE = 4096 };
+#define MASK 0xfffffffull
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void reset(struct scripted_root *r, bool session)
+static void start(const struct fuzz_function *f, struct scripted_root *r, uint64_t value, uint8_t how)
 {
-	if (session) {
-		scripted_root_detach(r);
-		scripted_root_attach(r);
-	} else {
-		unsigned at = r->cap_exp + 8u;
-
-		scripted_root_cfg_write(r, at, scripted_root_cfg_read(r, at, 2) | 0x8000, 2);
-		r->n_reads = 0;
-	}
-	scripted_root_enumerate(r, NULL);
+	fuzz_write(f, r, DMA_COUNT, value & 0xfff, 8);
+	fuzz_write(f, r, DMA_CMD, 1 | (how & 6), 4);
 }
 
-static void check_dma(struct scripted_root *r)
+/* The registers keep their values as long as DMA runs. */
+static bool may_touch(struct scripted_root *r, uint64_t addr, uint32_t len, bool write)
 {
-	const struct scripted_tlp *t;
-	uint64_t addr;
-	uint32_t len;
+	uint64_t count = scripted_root_read(r, 0, DMA_COUNT, 8);
+	bool to_guest = scripted_root_read(r, 0, DMA_CMD, 8) & 2;
+	uint64_t at = scripted_root_read(r, 0, to_guest ? DMA_DST : DMA_SRC, 8) & MASK;
 
-	while ((t = scripted_root_take(r))) {
-		if ((t->tlp.type != PCIE_TLP_MRD && t->tlp.type != PCIE_TLP_MWR) || t->tlp.address == SCRIPTED_MSI_ADDRESS)
-			continue;
-		pcie_tlp_get_range(&t->tlp, &addr, &len);
-		if (addr > 0xfffffff + 4096ull || len > 4096) {
-			fprintf(stderr, "DMA of %u bytes at 0x%llx\n", len, (unsigned long long)addr);
-			abort();
-		}
-	}
-	scripted_root_forget(r);
+	return write == to_guest && count <= BUFFER_SIZE && addr >= at && addr - at <= count && len <= count - (addr - at);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint16_t offsets[] = {0, 4, 8, 0x20, 0x24, 0x60, 0x64, 0x80, 0x88, 0x90, 0x98, 0x9c, 0x84, 0x0c, 0xa0, 0x7e};
-	struct scripted_root *r;
-	const uint8_t *end = data + size;
+	const struct fuzz_function f = {
+		.model = fb_model_find(fb_models, "edu"),
+		.options = "id=f",
+		.offsets = {0, 4, 8, 0x20, 0x24, 0x60, 0x64, 0x80, 0x88, 0x90, 0x98, 0x9c, 0x84, 0x0c, 0xa0, 0x7e},
+		.near = BUFFER,
+		.start = start,
+		.may_touch = may_touch,
+	};
 
-	fb_log_set_level(FB_LOG_ERROR);
-	r = scripted_root_new(fb_model_find(fb_models, "edu"), "id=f", 1 << 16);
-	r->mem_base = 0x1000000;
-	r->keep_log = true;
-	scripted_root_enumerate(r, NULL);
-	scripted_root_forget(r);
-	for (; end - data >= 10; data += 10) {
-		unsigned bytes = 1u << (data[0] >> 6), offset = offsets[data[1] & 15];
-		uint64_t value;
-
-		memcpy(&value, data + 2, 8);
-		if (data[1] & 0x80) /* an address that is near something */
-			value = (data[1] & 0x40 ? r->mem_base : 0x40000) + (int8_t)data[2] * (data[3] & 31);
-		switch (data[0] & 15) {
-		case 0:
-			reset(r, data[1] & 1);
-			break;
-		case 1:
-			r->answer = (enum scripted_answer)(data[1] % (ANSWER_POISONED + 1));
-			break;
-		case 2:
-			scripted_root_answer_now(r, ANSWER_SHUFFLED);
-			break;
-		case 3:
-			scripted_root_run(r);
-			break;
-		case 4:
-			scripted_root_cfg_write(r, 4, value & 0x406, 2);
-			scripted_root_cfg_write(r, 4, scripted_root_cfg_read(r, 4, 2) | 2, 2); /* registers stay reachable */
-			break;
-		case 5:
-			scripted_root_enable_msi(r, 1);
-			break;
-		case 6:
-		case 7:
-			scripted_root_read(r, 0, offset & ~(bytes - 1), bytes);
-			break;
-		case 8: /* DMA that may well be right */
-			scripted_root_write(r, 0, 0x90, value & 0xfff, 8);
-			scripted_root_write(r, 0, 0x98, 1 | (data[1] & 6), 4);
-			break;
-		default:
-			scripted_root_write(r, 0, offset & ~(bytes - 1), value, bytes);
-			break;
-		}
-		check_dma(r);
-	}
-	r->answer = ANSWER_IN_ORDER;
-	scripted_root_answer_now(r, ANSWER_IN_ORDER);
-	scripted_root_run(r);
-	check_dma(r);
-	scripted_root_free(r);
+	fuzz_function(&f, data, size);
 	return 0;
 }
