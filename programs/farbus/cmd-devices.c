@@ -85,11 +85,11 @@ static json_t *describe_bar(const struct fb_bar *bar)
 	return o;
 }
 
-static json_t *describe_model(const struct fb_model *m)
+static json_t *describe_model(const char *name, const struct fb_model *m)
 {
 	json_t *o = json_object(), *bars = json_array();
 
-	put_text(o, "name", m->name);
+	put_text(o, "name", name);
 	put_text(o, "summary", m->summary ? m->summary : "");
 	put_text(o, "style", m->style == FB_STYLE_BLOCKING ? "blocking" : "event");
 	put_hex(o, "vendor", 4, m->identity.vendor_id);
@@ -121,37 +121,40 @@ static void print_json(json_t *models)
 	json_decref(o);
 }
 
-/* ---- Text -------------------------------------------------------------------------- */
+/* ---- All of them -------------------------------------------------------------------- */
 
-static void print_table(void)
+struct list {
+	struct table table;
+	json_t *json; /* NULL: the table is what is wanted */
+};
+
+static void list_model(void *arg, const char *name, const struct fb_model *m)
 {
-	static const char *const heads[] = {"MODEL", "ID", "CLASS", "SUMMARY", NULL};
-	struct table t = {.heads = heads};
+	struct list *list = arg;
+	char pci[16], class_code[16];
+	const char *cells[] = {name, pci, class_code, m->summary ? m->summary : ""};
 
-	for (const struct fb_model *const *p = fb_models; *p; p++) {
-		const struct fb_identity *id = &(*p)->identity;
-		char pci[16], class_code[16];
-		const char *cells[] = {(*p)->name, pci, class_code, (*p)->summary};
-
-		snprintf(pci, sizeof(pci), "%04x:%04x", id->vendor_id, id->device_id);
-		snprintf(class_code, sizeof(class_code), "%06x", id->class_code);
-		if (!id->vendor_id && !id->device_id) /* what the model finds in realize() */
-			strcpy(pci, "-"), strcpy(class_code, "-");
-		table_add(&t, cells);
+	if (list->json) {
+		json_array_append_new(list->json, describe_model(name, m));
+		return;
 	}
-	table_print(&t);
+	snprintf(pci, sizeof(pci), "%04x:%04x", m->identity.vendor_id, m->identity.device_id);
+	snprintf(class_code, sizeof(class_code), "%06x", m->identity.class_code);
+	if (!m->identity.vendor_id && !m->identity.device_id) /* what the model finds in realize() */
+		strcpy(pci, "-"), strcpy(class_code, "-");
+	table_add(&list->table, cells);
 }
 
 static int show_all(bool json)
 {
-	json_t *models = json_array();
+	static const char *const heads[] = {"MODEL", "ID", "CLASS", "SUMMARY", NULL};
+	struct list list = {.table = {.heads = heads}, .json = json ? json_array() : NULL};
 
-	for (const struct fb_model *const *p = fb_models; json && *p; p++)
-		json_array_append_new(models, describe_model(*p));
+	model_each(list_model, &list);
 	if (json)
-		print_json(models);
+		print_json(list.json);
 	else
-		print_table(), json_decref(models);
+		table_print(&list.table);
 	return 0;
 }
 
@@ -163,7 +166,7 @@ static int show_one(const char *name, bool json)
 	if (err)
 		return exit_status(err);
 	if (json)
-		print_json(json_pack("[o]", describe_model(&model)));
+		print_json(json_pack("[o]", describe_model(model.name, &model)));
 	else
 		model_print(&model);
 	return 0;
@@ -175,8 +178,9 @@ int cmd_devices(int argc, char **argv)
 	struct cli cli = {
 		.command = "devices",
 		.usage = "[OPTION…] [MODEL]",
-		.about = "Lists the device models that --device takes. MODEL, a name of one or a shared object with\n"
-			 "a '/' in its name (./mydevice.so), shows what it is and its options.",
+		.about = "Lists the device models that --device takes: those that are built in, and those that are installed.\n"
+			 "MODEL, a name of one or a shared object with a '/' in its name (./mydevice.so), shows what it is\n"
+			 "and its options.",
 		.groups = {{"Options", devices_table, &options}},
 	};
 	int err = cli_parse(&cli, argc, argv), status = err > 0 ? 0 : EXIT_USAGE;

@@ -118,10 +118,34 @@ void model_print(const struct fb_model *m)
 		print_option(&common[i]);
 }
 
-void model_list(void)
+struct visit {
+	void (*model)(void *arg, const char *name, const struct fb_model *m);
+	void *arg;
+};
+
+/* One that is no model has been logged, and is left out. */
+static void visit_installed(void *arg, const char *word)
 {
+	const struct visit *v = arg;
+	const struct fb_model *model;
+	struct fb_model whole;
+
+	if (!fb_model_find(fb_models, word) && fb_model_load(word, &model) == 0 && fb_model_read(&whole, model, word) == 0)
+		v->model(v->arg, word, &whole);
+}
+
+void model_each(void (*model)(void *arg, const char *name, const struct fb_model *m), void *arg)
+{
+	struct visit v = {model, arg};
+
 	for (const struct fb_model *const *p = fb_models; *p; p++)
-		printf("%-10s %s\n", (*p)->name, (*p)->summary);
+		model(arg, (*p)->name, *p);
+	fb_model_words(visit_installed, &v);
+}
+
+static void list_model(void *arg, const char *name, const struct fb_model *m)
+{
+	printf("%-10s %s\n", name, m->summary ? m->summary : "");
 }
 
 static bool has_word(const char *spec, const char *word)
@@ -164,7 +188,7 @@ static int help_for(const char *object, const char *spec)
 	int err;
 
 	if (!strcmp(spec, "help")) {
-		model_list();
+		model_each(list_model, NULL);
 		printf("\"--device NAME,help\" lists the options of a model.\n");
 		return 1;
 	}

@@ -12,8 +12,8 @@ int model_find(struct fb_model *out, const char *object, const char *name);
 
 /* Everything that the struct says. */
 void model_print(const struct fb_model *model);
-/* A line of each built-in model. */
-void model_list(void);
+/* Each model that is built in, then each in the folder for models that has no name of those; `name` is for --device. */
+void model_each(void (*model)(void *arg, const char *name, const struct fb_model *m), void *arg);
 
 /* Numbers of this option are times ("20us"). */
 bool model_option_is_time(const struct fb_option *option);

@@ -60,6 +60,8 @@ const struct fb_model *fb_device_model(const struct fb_device *dev)
 		char name[sizeof(dev->name)];                                                                          \
 		va_list ap;                                                                                            \
                                                                                                                        \
+		if (dev->realizing && (level) == FB_LOG_ERROR)                                                         \
+			dev->said_why = true;                                                                          \
 		if (!fb_log_enabled(level))                                                                            \
 			return;                                                                                        \
 		if (fb_on_thread(dev))                                                                                 \
@@ -155,10 +157,27 @@ const struct fb_model *fb_model_find(const struct fb_model *const *models, const
 	return NULL;
 }
 
+/* The first member that a model cannot be without, and is; or NULL. */
+static const char *missing_member(const struct fb_model *m)
+{
+	if (!m->name)
+		return "name";
+	if (!m->read)
+		return "read()";
+	if (!m->write)
+		return "write()";
+	if (!m->reset)
+		return "reset()";
+	if (m->n_bars && !m->bars)
+		return "bars, and n_bars is not 0";
+	return m->n_options && !m->options ? "options, and n_options is not 0" : NULL;
+}
+
 int fb_model_read(struct fb_model *out, const struct fb_model *model, const char *where)
 {
 	const size_t least = offsetof(struct fb_model, style); /* the first version */
 	const uint8_t *more = (const uint8_t *)model + sizeof(*out);
+	const char *missing;
 
 	if (model->api != FB_DEVICE_API) {
 		fb_error(where, "the model was built for device API %u, this farbus has %u: build it anew", model->api,
@@ -178,8 +197,9 @@ int fb_model_read(struct fb_model *out, const struct fb_model *model, const char
 	}
 	memset(out, 0, sizeof(*out));
 	memcpy(out, model, model->size < sizeof(*out) ? model->size : sizeof(*out));
-	if (!out->name || !out->read || !out->write || !out->reset)
-		fb_error(where, "the model lacks name, read, write or reset");
+	missing = missing_member(out);
+	if (missing)
+		fb_error(where, "the model has no %s", missing);
 	else if (out->style != FB_STYLE_EVENT && out->style != FB_STYLE_BLOCKING)
 		fb_error(where, "the model's style is %d, there are %d and %d", (int)out->style, FB_STYLE_EVENT,
 			 FB_STYLE_BLOCKING);
@@ -228,6 +248,24 @@ static void unrealize(struct fb_device *dev)
 		dev->model->unrealize(dev);
 }
 
+static int realize(struct fb_device *dev)
+{
+	int err;
+
+	if (!dev->model->realize)
+		return 0;
+	dev->realizing = true;
+	err = dev->model->realize(dev);
+	dev->realizing = false;
+	if (err > 0) {
+		fb_device_error(dev, "the model's realize() returned %d: 0 or -errno is allowed", err);
+		return -EIO;
+	}
+	if (err && !dev->said_why)
+		fb_device_error(dev, "the model's realize() failed: %s", strerror(-err));
+	return err;
+}
+
 static int make(struct fb_device **out, struct fb_loop *loop, const struct fb_model *model, const char *options,
 		struct fb_device *parent)
 {
@@ -271,9 +309,7 @@ static int make(struct fb_device **out, struct fb_loop *loop, const struct fb_mo
 	err = fb_shape_take(dev);
 	if (err)
 		goto destroy;
-	dev->realizing = true;
-	err = model->realize ? model->realize(dev) : 0;
-	dev->realizing = false;
+	err = realize(dev);
 	if (err)
 		goto unrealize;
 	dev->realized = true;
@@ -318,8 +354,10 @@ int fb_device_add_function(struct fb_device *dev, const struct fb_model *model, 
 	dev->functions = functions;
 	snprintf(options, sizeof(options), "id=%s.%u", dev->options.id, dev->n_functions + 1);
 	err = make(&f, dev->loop, model, options, dev);
-	if (err)
+	if (err) {
+		dev->said_why = true;
 		return err;
+	}
 	functions[dev->n_functions++] = f;
 	if (out)
 		*out = f;

@@ -273,6 +273,7 @@ struct fb_device {
 	char **strings; /* those that the model's options point to */
 	char name[48];  /* for logs */
 	bool realizing, realized;
+	bool said_why; /* realize() logged an error */
 	struct fb_device_hooks hooks;
 
 	/* Functions: those of function 0 are here, and each knows function 0. */

@@ -29,6 +29,8 @@ const struct fb_model *fb_model_find(const struct fb_model *const *models, const
  * no such file; or another -errno, logged.
  */
 int fb_model_load(const char *name, const struct fb_model **out);
+/* The words for which there is a file in that folder, in the order of the alphabet. */
+void fb_model_words(void (*put)(void *arg, const char *word), void *arg);
 /*
  * A model's struct as this runtime knows it, with zeros for members that are
  * younger than the model. 0 or -ELIBBAD, logged with `where`.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models from shared objects: each exports `const struct fb_model farbus_model`. */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -30,15 +31,43 @@ static int open_model(const char *path, const struct fb_model **out)
 	return -ELIBBAD;
 }
 
-int fb_model_load(const char *name, const struct fb_model **out)
+static const char *folder(void)
 {
 	const char *dir = getenv("FARBUS_MODELS");
+
+	return dir && *dir ? dir : FARBUS_MODEL_DIR;
+}
+
+int fb_model_load(const char *name, const struct fb_model **out)
+{
 	char path[4096];
 
 	if (strchr(name, '/'))
 		return open_model(name, out);
-	if (!*name || snprintf(path, sizeof(path), "%s/%s.so", dir && *dir ? dir : FARBUS_MODEL_DIR, name) >= (int)sizeof(path) ||
+	if (!*name || snprintf(path, sizeof(path), "%s/%s.so", folder(), name) >= (int)sizeof(path) ||
 	    access(path, F_OK) != 0)
 		return -ENOENT;
 	return open_model(path, out);
+}
+
+static int is_model(const struct dirent *entry)
+{
+	size_t len = strlen(entry->d_name);
+
+	return len > 3 && entry->d_name[0] != '.' && !strcmp(entry->d_name + len - 3, ".so");
+}
+
+void fb_model_words(void (*put)(void *arg, const char *word), void *arg)
+{
+	struct dirent **entries;
+	int n = scandir(folder(), &entries, is_model, alphasort);
+
+	if (n < 0) /* no folder: none are installed */
+		return;
+	for (int i = 0; i < n; i++) {
+		entries[i]->d_name[strlen(entries[i]->d_name) - 3] = '\0';
+		put(arg, entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
 }

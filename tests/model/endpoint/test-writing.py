@@ -46,7 +46,7 @@ class Page(unittest.TestCase):
         self.assertIn("computes the CRC-32 of guest memory", said)
         self.assertIn("longest=SIZE", said)
         self.assertIn("crc: all is well", said)
-        self.assertEqual(said.count("1b36:f0cc"), 2)  # by its path, and by its name in the folder for models
+        self.assertEqual(said.count("1b36:f0cc"), 3)  # by its path, in the list, and by its name in the folder for models
 
     def test_a_wrong_device_fails_its_test(self):
         """The template test is one: each of these mistakes is found, with words that say what."""

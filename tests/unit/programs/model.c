@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model in a shared object, built once as it should be and once for each way to be wrong (test-models.py). */
+#include <errno.h>
+
 #include "farbus/device.h"
+
+#ifndef OPTIONS
+#define OPTIONS 1
+#endif
+#ifndef RESET
+#define RESET 1
+#endif
+#ifndef REALIZED
+#define REALIZED 0
+#endif
 
 struct shared {
 	uint32_t foo;
@@ -39,7 +51,16 @@ static int shared_realize(struct fb_device *dev)
 	fb_device_of_the_future(dev);
 #endif
 	fb_device_info(dev, "here, with foo=%u", ((struct shared *)fb_device_state(dev))->foo);
-	return 0;
+#ifdef SAYS_WHY
+	fb_device_error(dev, "no spoons");
+	return -ENXIO;
+#endif
+#ifdef SECOND
+	if (fb_device_function_number(dev) == 0)
+		return fb_device_add_function(dev, &farbus_model, NULL);
+	return -ENXIO;
+#endif
+	return REALIZED;
 }
 
 static const struct fb_bar bars[] = {{.index = 0, .size = 4096}};
@@ -78,11 +99,11 @@ const struct fb_model farbus_model = {
 	.bars = bars,
 	.n_bars = 1,
 	.msi_vectors = 1,
-	.options = options,
+	.options = OPTIONS ? options : NULL,
 	.n_options = 1,
 	.state_size = sizeof(struct shared),
 	.realize = shared_realize,
-	.reset = shared_reset,
+	.reset = RESET ? shared_reset : NULL,
 	.read = shared_read,
 	.write = shared_write,
 	.style = FB_STYLE_BLOCKING,

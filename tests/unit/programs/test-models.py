@@ -85,6 +85,22 @@ class Shared(Case):
         self.assertEqual(option, {"name": "foo", "type": "u32", "unit": "spoons", "default": "1", "min": 0, "max": 9,
                                   "required": False, "help": "what is added"})
 
+    def test_listed(self):
+        """Those in the folder are listed behind the ones that are built in, by the word that --device takes."""
+        shutil.copy(MODELS / "good.so", self.dir / "spoon.so")
+        shutil.copy(MODELS / "good.so", self.dir / "edu.so")  # the one that is built in has the name
+        shutil.copy(MODELS / "no-reset.so", self.dir / "bad.so")
+        (self.dir / "note.txt").write_text("no model")
+        built_in = self.good("devices", FARBUS_MODELS="/nowhere")
+        listed = farbus("devices", FARBUS_MODELS=str(self.dir))
+        self.assertEqual([line.split()[0] for line in listed.stdout.splitlines()],
+                         [line.split()[0] for line in built_in.splitlines()] + ["spoon"])
+        self.assertRegex(listed.stdout, r"\nspoon +1b36:fb10 +ff0000 +a model from a shared object")
+        self.assertRegex(listed.stderr, r"^[^\n]*bad\.so: the model has no reset\(\)\n$")
+        (self.dir / "bad.so").unlink()
+        models = json.loads(self.good("devices", "--json", FARBUS_MODELS=str(self.dir)))["models"]
+        self.assertEqual((models[-1]["name"], models[-1]["device"]), ("spoon", "fb10"))
+
     def test_in_a_box(self):
         """By path, and by name in the folder; both at once, with each other's options."""
         shutil.copy(MODELS / "good.so", self.dir / "spoon.so")
@@ -113,6 +129,8 @@ class Shared(Case):
                 "other-api": r"other-api\.so: the model was built for device API 2, this farbus has 1",
                 "too-small": r"too-small\.so: the model's size is 64",
                 "newer": r"newer\.so: the model was built for a newer farbus",
+                "no-reset": r"no-reset\.so: the model has no reset\(\)",
+                "no-options": r"no-options\.so: the model has no options, and n_options",
                 "needs-more": r"needs-more\.so: undefined symbol: fb_device_of_the_future"}.items():
             path = MODELS / f"{name}.so"
             self.assertTrue(path.exists())
@@ -123,6 +141,18 @@ class Shared(Case):
         self.refused(["devices", "text"], FAILED, r"text\.so: ", FARBUS_MODELS=str(self.dir))
         self.refused(["box", "--listen", "udp:127.0.0.1:0", "--device", f"{MODELS}/good.so,id=m0,foo=10"], USAGE,
                      r"foo=10: must be a number in spoons from 0 to 9")
+
+    def test_realize_that_fails(self):
+        """One line of error each, whether the model says why or not."""
+        for name, pattern in {
+                "silent": r"error: m0: the model's realize\(\) failed: No such device or address",
+                "positive": r"error: m0: the model's realize\(\) returned 5",
+                "says-why": r"error: m0: no spoons",
+                "second": r"error: m0\.1: the model's realize\(\) failed: No such device or address"}.items():
+            done = farbus("box", "--listen", "udp:127.0.0.1:0", "--device", f"{MODELS / name}.so,id=m0")
+            errors = [line for line in done.stderr.splitlines() if " error: " in line]
+            self.assertEqual((done.returncode, len(errors)), (FAILED, 1), done.stderr)
+            self.assertRegex(errors[0], pattern)
 
 
 if __name__ == "__main__":
