@@ -18,7 +18,7 @@ static void print_value(enum fb_text_option_type type, uint64_t v, char *buf, si
 	static const struct {
 		const char *name;
 		uint64_t ns;
-	} times[] = {{"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}};
+	} times[] = {{"h", 3600000000000}, {"min", 60000000000}, {"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}};
 	unsigned u = 0;
 
 	switch (type) {
