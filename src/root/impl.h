@@ -8,7 +8,7 @@
 #include "root/remote.h"
 #include "root/root.h"
 
-enum { FB_ROOT_MAX_FUNCTIONS = 4096, FB_ROOT_MAX_SLOTS = 256 };
+enum { FB_ROOT_MAX_FUNCTIONS = 4096, FB_ROOT_MAX_SLOTS = 256, FB_ROOT_COMPLAINTS = 16 };
 
 struct fb_root_box {
 	struct fb_root *root;
@@ -22,6 +22,8 @@ struct fb_root_box {
 	unsigned offered;
 	char note[128];
 	struct fb_log_limit log_entry;
+	char complained[FB_ROOT_COMPLAINTS][FB_LINK_NAME_MAX]; /* of these entries, since the box was last new to us */
+	unsigned n_complained;
 };
 
 struct fb_root_op {

@@ -75,6 +75,21 @@ static uint16_t free_bdf(const struct fb_root *root)
 	return 0;
 }
 
+/* Something is wrong with this entry of the box's directory, which comes again each second: it is said once. */
+static bool first_complaint(struct fb_root_box *box, const char *id)
+{
+	uint64_t left_out;
+
+	for (unsigned i = 0; i < box->n_complained; i++) {
+		if (!strcmp(box->complained[i], id))
+			return false;
+	}
+	if (box->n_complained == FB_ROOT_COMPLAINTS || !fb_log_allowed(&box->log_entry, fb_loop_now(box->root->loop), &left_out))
+		return false;
+	snprintf(box->complained[box->n_complained++], FB_LINK_NAME_MAX, "%s", id);
+	return true;
+}
+
 static struct fb_root_function *add_function(struct fb_root_box *box, const char *id)
 {
 	struct fb_root *root = box->root;
@@ -84,12 +99,11 @@ static struct fb_root_function *add_function(struct fb_root_box *box, const char
 	if (root->n_functions < FB_ROOT_MAX_FUNCTIONS)
 		err = fb_function_new(&f, &root->env, id, free_bdf(root));
 	if (err < 0) {
-		uint64_t left_out;
-
-		if (fb_log_allowed(&box->log_entry, fb_loop_now(root->loop), &left_out))
+		if (first_complaint(box, id))
 			fb_error(id, "%s", err == -ENAMETOOLONG
 						   ? "the path of its socket would be longer than 107 bytes: choose a shorter directory"
-						   : strerror(-err));
+					   : err == -ENOSPC ? "this root has as many functions as it can: --only says which to take"
+							    : strerror(-err));
 		return NULL;
 	}
 	while (*p)
@@ -187,10 +201,9 @@ static void listed(struct fb_root_box *box, const struct fb_directory_entry *e)
 {
 	struct fb_root *root = box->root;
 	struct fb_root_function *f;
-	uint64_t left_out;
 
 	if (!valid_id(e->id)) {
-		if (fb_log_allowed(&box->log_entry, fb_loop_now(root->loop), &left_out))
+		if (first_complaint(box, e->id))
 			fb_warn(box->address, "offers a function whose ID is not one: ignored");
 		return;
 	}
@@ -200,7 +213,7 @@ static void listed(struct fb_root_box *box, const struct fb_directory_entry *e)
 	if (f && f->box != box) {
 		/* It moved, or there are two of that name. */
 		if (f->state != FB_ROOT_ABSENT || f->listed) {
-			if (fb_log_allowed(&box->log_entry, fb_loop_now(root->loop), &left_out))
+			if (first_complaint(box, e->id))
 				fb_warn(box->address, "offers %s, which %s has already: ignored", e->id,
 					((struct fb_root_box *)f->box)->address);
 			return;
@@ -265,6 +278,8 @@ static void directory(void *arg, int status, const struct fb_link_identity *iden
 		check_only(root);
 		return;
 	}
+	if (!box->reachable || identity->incarnation != box->identity.incarnation)
+		box->n_complained = 0;
 	if (!box->reachable)
 		fb_info(box->address, "offers %u function%s", n, n == 1 ? "" : "s");
 	box->note[0] = '\0';

@@ -451,6 +451,25 @@ class Running(Case):
             self.assertEqual(any("x-msg-timeout\": 15000" in line for line in root.lines), told, root.lines)
             root.stop()
 
+    def test_complaints_of_a_directory_come_once(self):
+        """It is read again and again, and is as wrong as it was: for as long as the box is the same, one line says so."""
+        deep = self.dir / ("d" * (88 - len(str(self.dir))))
+        deep.mkdir()
+        box, address = self.box("--device", "edu,id=same", "--device", "edu,id=" + "n" * 31)
+        root = self.daemon("root", "--connect", address, "--device", "edu,id=same", "--socket-dir", deep, "--scan", "50ms",
+                           "--control", self.dir / "root.sock")
+        root.wait_line("same, which .* has already: ignored")
+        root.wait_line("n{31}: the path of its socket would be longer than 107 bytes")
+
+        def rounds():
+            return json.loads(self.ask("box.sock", "stats", "--json"))["carrier"]["directory_requests"]
+        before, deadline = rounds(), time.monotonic() + PATIENCE
+        while rounds() < before + 30: # 1.5 s: the rate limit of such lines has passed
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        said = [line for line in root.lines if "ignored" in line or "longer" in line]
+        self.assertEqual(len(said), 2, root.lines)
+
     def test_two_ways_to_stop(self):
         box, _ = self.box()
         self.assertEqual(box.stop(signal.SIGINT), 0)
