@@ -632,7 +632,9 @@ static int udp_open(struct fb_net **out, struct fb_loop *loop, const char *liste
 	err = bind_socket(u, &local, any);
 	if (err) {
 		fb_error(NULL, "udp:%s: %s", udp_format(&local, text, sizeof(text)),
-			 err == -EADDRINUSE ? "address in use: another process listens there" : strerror(-err));
+			 err == -EADDRINUSE ? "address in use: another process listens there"
+			 : err == -EACCES   ? "not allowed: a port below 1024 needs CAP_NET_BIND_SERVICE"
+					    : strerror(-err));
 		goto free_net;
 	}
 	set_buffer(u->fd, SO_RCVBUFFORCE, SO_RCVBUF);
