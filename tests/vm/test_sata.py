@@ -3,6 +3,7 @@
 
 import os
 import re
+import subprocess
 
 import scenes
 from farbus_vm import check, wait_for
@@ -148,6 +149,34 @@ def test_sata_errors(t):
     text = vm.run("dmesg")
     check("UNC" in text and not re.search(r"ata\d.*(timeout|disabled|dubious)", text), text[-3000:])
     scenes.nothing_lost(root, "sata0")
+    vm.quit()
+
+
+def test_readonly(t):
+    """A file system on drives that are read-only: by NVMe the guest knows and writes nothing; ATA has no word for it, so a write
+    is an error there, and the drive goes on. The images are as they were."""
+    net = t.net()
+    images = [t.disk("64M", "ssd.img"), t.disk("64M", "port0.img")]
+    for image in images:
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    before = [image.read_bytes() for image in images]
+    box = t.box(net, f"nvme,id=ssd0,file={images[0]},serial=FB1,readonly=on",
+                f"sil3132,id=sata0,port0={images[1]},serial0=SATA0,readonly0=on")
+    vm = t.vm(net=net, slots=2, modules=("nvme", "sata_sil24", "sd_mod", "sg"))
+    root = t.root(net, vm=vm)
+    scenes.drive_comes(vm)
+    ata = drive(vm, "SATA0")
+    vm.allow(*ATA_ERRORS, r"EXT4-fs")
+    check(vm.run("cat /sys/block/nvme0n1/ro").strip() == "1", "the guest takes the NVMe drive for writable")
+    said = vm.run(f"mount {scenes.DRIVE} /mnt 2>&1; mount -o remount,rw /mnt 2>&1; grep ' /mnt ' /proc/mounts; umount /mnt")
+    check(" ro," in said and "protected" in said, f"a mount of it: {said}")
+    check(vm.run(f"dd if=/dev/zero of={scenes.DRIVE} bs=4096 count=1 conv=fsync 2>/dev/null; echo $?").strip() == "1", "dd wrote")
+    check(vm.run(f"mount -o ro,noload {ata} /mnt && ls /mnt && umount /mnt").split() == ["lost+found"], "the SATA drive")
+    check(vm.run(f"dd if=/dev/zero of={ata} bs=4096 count=1 oflag=direct 2>/dev/null; echo $?").strip() == "1", "dd wrote")
+    check(vm.run(f"dd if={ata} bs=1M count=8 iflag=direct 2>/dev/null | wc -c").strip() == str(8 << 20), "reads after that")
+    for name in ("ssd0", "sata0"):
+        scenes.nothing_lost(root, name)
+    check([image.read_bytes() for image in images] == before, "an image has changed")
     vm.quit()
 
 
