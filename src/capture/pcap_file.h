@@ -41,7 +41,7 @@ int fb_pcap_next(struct fb_pcap_file *file, struct fb_packet *packet);
 const char *fb_pcap_error(const struct fb_pcap_file *file);
 
 struct fb_pcap_totals {
-	uint64_t packets, blocks_skipped;
+	uint64_t packets;
 	uint64_t received, dropped; /* by the file's own statistics */
 	bool has_statistics;
 };

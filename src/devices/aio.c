@@ -169,7 +169,7 @@ static const struct fb_aio_backend uring_backend = {
 	.close = uring_close,
 };
 
-int fb_aio_uring_open(struct fb_aio *aio, void *arena, size_t arena_len, bool pin)
+static int fb_aio_uring_open(struct fb_aio *aio, void *arena, size_t arena_len, bool pin)
 {
 	struct uring *u = calloc(1, sizeof(*u));
 	struct iovec iov = {arena, arena_len};

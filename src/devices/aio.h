@@ -92,7 +92,6 @@ enum fb_aio_choice { FB_AIO_AUTO, FB_AIO_URING, FB_AIO_THREADS };
  * kernel when `pin` and the limits allow it.
  */
 int fb_aio_open(struct fb_aio *aio, enum fb_aio_choice choice, void *arena, size_t arena_len, bool pin);
-int fb_aio_uring_open(struct fb_aio *aio, void *arena, size_t arena_len, bool pin);
 int fb_aio_threads_open(struct fb_aio *aio);
 void fb_aio_close(struct fb_aio *aio); /* drains first */
 

@@ -70,11 +70,6 @@ void fb_arena_fini(struct fb_arena *a)
 	memset(a, 0, sizeof(*a));
 }
 
-size_t fb_arena_block_max(const struct fb_arena *a)
-{
-	return (size_t)PAGE << a->top;
-}
-
 void *fb_arena_get(struct fb_arena *a, size_t len)
 {
 	unsigned want = 0, order;

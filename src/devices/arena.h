@@ -22,6 +22,5 @@ int fb_arena_init(struct fb_arena *a, size_t block_max, size_t size); /* 0 or -E
 void fb_arena_fini(struct fb_arena *a);
 void *fb_arena_get(struct fb_arena *a, size_t len); /* NULL: none free now */
 void fb_arena_put(struct fb_arena *a, void *p);
-size_t fb_arena_block_max(const struct fb_arena *a);
 
 #endif

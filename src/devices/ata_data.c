@@ -106,7 +106,7 @@ static void finish_if_ended(struct ata_cmd *cmd)
 	cmd->done(cmd);
 }
 
-void ata_pump(struct ata_cmd *cmd)
+static void ata_pump(struct ata_cmd *cmd)
 {
 	struct ata_host *host = cmd->disk->host;
 
@@ -280,7 +280,7 @@ void ata_verify_parts(struct ata_part *part)
 	file_read(part, part_verified);
 }
 
-void ata_reply_part(struct ata_part *part)
+static void ata_reply_part(struct ata_part *part)
 {
 	memset(part->buf, 0, part->len);
 	part->cmd->fill(part->cmd, part->buf);
@@ -359,21 +359,6 @@ static void write_fetched(void *arg, int status)
 void ata_write_parts(struct ata_part *part)
 {
 	fetch(part, write_fetched);
-}
-
-static void take_fetched(void *arg, int status)
-{
-	struct ata_part *part = arg;
-
-	if (!fetched(part, status))
-		return;
-	part->cmd->take(part->cmd, part->buf);
-	part_done(part);
-}
-
-void ata_take_part(struct ata_part *part)
-{
-	fetch(part, take_fetched);
 }
 
 /* ---- Flush, trim ----------------------------------------------------------------------------------- */

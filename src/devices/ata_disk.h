@@ -80,7 +80,6 @@ struct ata_cmd {
 	/* The disk's. */
 	void (*start)(struct ata_part *part);
 	void (*fill)(struct ata_cmd *cmd, uint8_t *buf);
-	void (*take)(struct ata_cmd *cmd, const uint8_t *buf);
 	uint64_t span, next, left; /* bytes of all parts; not started from here; not done */
 	uint64_t offset;           /* in the file, of byte 0 */
 	uint64_t failed_at;        /* the first byte in the file that failed */
@@ -203,11 +202,8 @@ void ata_write_parts(struct ata_part *part);
 void ata_verify_parts(struct ata_part *part);
 void ata_flush_part(struct ata_part *part);
 void ata_trim_part(struct ata_part *part);
-void ata_reply_part(struct ata_part *part);
-void ata_take_part(struct ata_part *part);
 void ata_data_setup(struct ata_cmd *cmd, enum ata_direction direction, uint64_t span,
 		    void (*start)(struct ata_part *part));
-void ata_pump(struct ata_cmd *cmd);
 void ata_ended(struct ata_cmd *cmd); /* all parts have: makes the answer */
 void ata_log_error(struct ata_cmd *cmd);
 
@@ -216,6 +212,5 @@ void ata_set_features(struct ata_cmd *cmd);
 void ata_smart(struct ata_cmd *cmd);
 void ata_read_log(struct ata_cmd *cmd);
 void ata_self_test_stop(struct ata_disk *disk, uint8_t status);
-uint16_t ata_hours(const struct ata_disk *disk);
 
 #endif

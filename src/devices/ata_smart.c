@@ -30,7 +30,7 @@ static uint64_t powered_ns(const struct ata_disk *disk)
 	return fb_device_now(disk->host->dev) - disk->power_on_ns;
 }
 
-uint16_t ata_hours(const struct ata_disk *disk)
+static uint16_t ata_hours(const struct ata_disk *disk)
 {
 	return (uint16_t)(powered_ns(disk) / (3600 * SECOND_NS));
 }

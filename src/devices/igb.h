@@ -206,14 +206,12 @@ struct igb_rx_source {
 void igb_rx_kick(struct igb *n); /* descriptors, buffers or permission have come */
 void igb_rx_run(struct igb *n);
 void igb_rx_flush(struct igb *n); /* writes descriptors back */
-void igb_rx_tail(struct igb_rx_queue *q, uint32_t value);
 void igb_rx_drop_queue(struct igb_rx_queue *q);
 /*
  * A frame in a chunk of the receive arena, whose checksums are complete. DONE: also when it was dropped; the chunk may
  * have got references of DMA, the caller keeps its own.
  */
 enum igb_rx_result igb_rx_frame(struct igb *n, struct igb_chunk *chunk, uint32_t len, bool l4_good);
-bool igb_rx_possible(const struct igb *n);
 
 struct igb_filtered {
 	uint8_t queue;
@@ -229,7 +227,6 @@ bool igb_filter(struct igb *n, const uint8_t *frame, uint32_t len, const struct 
 
 void igb_tx_kick(struct igb *n);
 void igb_tx_run(struct igb *n);
-void igb_tx_tail(struct igb_tx_queue *q, uint32_t value);
 void igb_tx_drop_queue(struct igb_tx_queue *q);
 
 /* ---- Interrupts (igb_irq.c) --------------------------------------------------------------------- */

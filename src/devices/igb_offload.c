@@ -259,7 +259,7 @@ enum igb_sum_result igb_check_l4(const uint8_t *p, const struct igb_headers *h)
 
 /* ---- RSS -------------------------------------------------------------------------------------- */
 
-uint32_t igb_toeplitz(const uint8_t key[IGB_RSS_KEY], const uint8_t *input, size_t len)
+static uint32_t igb_toeplitz(const uint8_t key[IGB_RSS_KEY], const uint8_t *input, size_t len)
 {
 	uint32_t hash = 0, window = igb_be32(key);
 

@@ -70,7 +70,6 @@ uint32_t igb_fcs(const uint8_t *data, size_t len);                  /* Ethernet 
 
 enum { IGB_RSS_KEY = 40 };
 
-uint32_t igb_toeplitz(const uint8_t key[IGB_RSS_KEY], const uint8_t *input, size_t len);
 /* enum igb_rss_type, and the hash; `mrqc` says which fields are wanted. */
 unsigned igb_rss(const uint8_t key[IGB_RSS_KEY], uint32_t mrqc, const uint8_t *packet, const struct igb_headers *h,
 		 uint32_t *hash);

@@ -393,7 +393,7 @@ enum igb_rx_result igb_rx_frame(struct igb *n, struct igb_chunk *chunk, uint32_t
 
 /* ---- From the backend ---------------------------------------------------------------------------- */
 
-bool igb_rx_possible(const struct igb *n)
+static bool igb_rx_possible(const struct igb *n)
 {
 	return IGB_REG(n, IGB_RCTL) & IGB_RCTL_RXEN && n->link && !igb_loopback(n) && !n->closing;
 }

@@ -88,7 +88,6 @@ enum nvme_cmd_state {
 	NVME_CMD_DONE,    /* in its completion queue's list */
 	NVME_CMD_POSTED,  /* the host has been told; a DMA write may still own the buffer */
 	NVME_CMD_DEAD,    /* dropped by a reset; something still owns the buffer */
-	NVME_CMD_STATES,
 };
 
 typedef void nvme_step(struct nvme_cmd *cmd, int res);
@@ -292,7 +291,6 @@ struct nvme_features {
 	uint32_t arbitration, power, vwc, coalescing, atomicity, events;
 	uint16_t temp_over, temp_under;
 	uint16_t n_sq, n_cq; /* allocated: I/O queues the host may create */
-	bool queues_set;
 	bool vector_cd[NVME_VECTORS];
 	uint64_t timestamp, timestamp_at; /* ms, and when it was set (ns) */
 	bool timestamp_set;

@@ -153,7 +153,7 @@ static void settled(struct ata_disk *disk)
 
 /* ---- Files: there, gone, back -------------------------------------------------------------- */
 
-const char *sil_file_name(const char *path)
+static const char *sil_file_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 

@@ -205,8 +205,6 @@ void sil_activate(struct sil_port *port, unsigned slot, uint64_t addr, bool from
 void sil_start_queued(struct sil_port *port);
 /* Forgets all commands. */
 void sil_drop_all(struct sil_port *port);
-/* The port stops at this slot. */
-void sil_stop(struct sil_slot *slot, enum sil_error error);
 int sil_to_host(struct ata_cmd *cmd, uint64_t at, const uint8_t *buf, uint32_t len, fb_dma_done *done, void *arg);
 int sil_from_host(struct ata_cmd *cmd, uint64_t at, uint8_t *buf, uint32_t len, fb_dma_done *done, void *arg);
 
@@ -249,7 +247,6 @@ void sil_kick(struct sil *s);
 void sil_irq(struct sil *s, bool event); /* what is pending has changed; event: something new, so MSI is sent again */
 void sil_idle(struct sil *s);            /* stopping: is that all? */
 void sil_check_file(struct sil_port *port, bool whole); /* is the drive's file there? whole: it was just written */
-const char *sil_file_name(const char *path);
 
 extern const struct fb_model sil3132_model;
 

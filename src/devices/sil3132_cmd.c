@@ -86,7 +86,8 @@ static void complete(struct sil_slot *slot)
 	sil_idle(port->s);
 }
 
-void sil_stop(struct sil_slot *slot, enum sil_error error)
+/* The port stops at this slot. */
+static void sil_stop(struct sil_slot *slot, enum sil_error error)
 {
 	struct sil_port *port = slot->port;
 

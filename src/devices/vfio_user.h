@@ -235,7 +235,6 @@ void vu_requests_forget(struct vu *v); /* a reset: nobody waits for reads */
 /* Where the body goes, or NULL when there is no room: the session is then over. */
 uint8_t *vu_send(struct vu *v, enum vu_kind kind, uint16_t command, size_t len, const int *fds, unsigned n_fds,
 		 struct vu_request **request);
-uint8_t *vu_send_posted(struct vu *v, uint16_t command, size_t len);
 bool vu_region_write(struct vu *v, bool posted, unsigned region, uint64_t offset, const void *data, uint32_t len);
 void vu_pump(struct vu *v); /* takes what the sockets hold */
 int vu_channel_open(struct vu *v, struct vu_channel *c, int fd);

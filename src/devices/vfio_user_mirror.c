@@ -33,7 +33,7 @@
 #include "util/text.h"
 #include "vfio_user.h"
 
-enum { PIECE = 4096, PUSH_MAX = 64 * 1024 };
+enum { PIECE = 4096 };
 
 struct vu_mirror {
 	struct vu *v;

@@ -224,21 +224,17 @@ void vn_fail(struct vn *n, const char *why); /* Controller Fatal Status, for the
 
 void vn_kick(struct vn *n); /* something is to be done at the end of this round */
 void vn_batch(struct fb_device *dev, struct fb_device_batch *batch);
-void vn_retry(struct vn *n, int err);
 void vn_cq_open(struct vn *n, unsigned qid, uint64_t addr, uint32_t size, unsigned vector, bool ien);
 void vn_sq_open(struct vn *n, unsigned qid, unsigned cqid, uint64_t addr, uint32_t size);
 void vn_sq_close(struct vn_sq *sq);
 void vn_cq_close(struct vn_cq *cq);
 void vn_sq_tell(const struct vn_sq *sq, bool there);
 void vn_doorbell(struct vn *n, unsigned qid, bool cq, uint32_t value);
-void vn_intx_update(struct vn *n);
 void vn_irq_update(struct vn *n); /* INTMC */
 /* Ends a command: status without the phase tag. */
 void vn_complete(struct vn_slot *s, uint16_t status);
 void vn_refuse(struct vn_slot *s, uint16_t status);
-void vn_slot_drop(struct vn_slot *s);
 bool vn_dma_ended(struct vn_slot *s); /* true if the command is still to be worked on */
-void vn_submit(struct vn_sq *sq);
 
 /* ---- vfio_user_nvme_cmd.c ------------------------------------------------------------------------ */
 

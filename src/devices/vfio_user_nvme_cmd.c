@@ -46,7 +46,6 @@ enum { /* beside those of nvme_wire.h */
 	FEAT_WRITE_PROTECT = 0x84,
 	SELECT_SUPPORTED = 3,
 
-	CNS_CS_CTRL = 0x06,
 	OACS_MI = 1 << 6, OACS_VIRTUALIZATION = 1 << 7, OACS_DOORBELLS = 1 << 8,
 	RW_PRACT = 1 << 29,
 	FLAGS_PSDT = 0xc0,

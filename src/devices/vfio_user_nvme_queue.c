@@ -14,7 +14,7 @@ void vn_kick(struct vn *n)
 	fb_device_batch_schedule(n->dev, &n->batch);
 }
 
-void vn_retry(struct vn *n, int err)
+static void vn_retry(struct vn *n, int err)
 {
 	fb_device_timer_set(n->dev, &n->retry,
 			    fb_device_now(n->dev) + (err == -ENOMEM || err == -EAGAIN ? RETRY_NS : RETRY_SLOW_NS));
@@ -61,7 +61,7 @@ static void let_go(struct vn_slot *s, enum vn_state state)
 		slot_free(s);
 }
 
-void vn_slot_drop(struct vn_slot *s)
+static void vn_slot_drop(struct vn_slot *s)
 {
 	if (s->state == VN_FREE || s->state == VN_DEAD)
 		return;
@@ -83,7 +83,7 @@ bool vn_dma_ended(struct vn_slot *s)
 
 /* ---- Interrupts of the guest ---------------------------------------------------------------------- */
 
-void vn_intx_update(struct vn *n)
+static void vn_intx_update(struct vn *n)
 {
 	bool level = false;
 
@@ -198,7 +198,7 @@ void vn_refuse(struct vn_slot *s, uint16_t status)
 /* ---- From the guest to the server ---------------------------------------------------------------------- */
 
 /* Hands over what is ready, in the queue's order. */
-void vn_submit(struct vn_sq *sq)
+static void vn_submit(struct vn_sq *sq)
 {
 	struct vn *n = sq->n;
 	struct nvme_sqe *ring = vn_server_sq(n, sq->qid);

@@ -147,7 +147,7 @@ uint8_t *vu_send(struct vu *v, enum vu_kind kind, uint16_t command, size_t len, 
 	return p;
 }
 
-uint8_t *vu_send_posted(struct vu *v, uint16_t command, size_t len)
+static uint8_t *vu_send_posted(struct vu *v, uint16_t command, size_t len)
 {
 	uint8_t *p;
 

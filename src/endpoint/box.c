@@ -310,18 +310,6 @@ void fb_box_free(struct fb_box *box)
 	free(box);
 }
 
-int fb_box_evict(struct fb_box *box, const char *id, const char *text)
-{
-	struct entry *e = find(box, id);
-
-	if (!e)
-		return -ENOENT;
-	if (!e->port)
-		return -ENOTCONN;
-	end_session(e, FB_LINK_R_REMOVED, text ? text : "taken away by the box's operator");
-	return 0;
-}
-
 /* ---- What there is to see -------------------------------------------------------------------- */
 
 unsigned fb_box_functions(const struct fb_box *box)

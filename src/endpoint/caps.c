@@ -201,7 +201,7 @@ void fb_ep_config_build(struct fb_device *dev)
 	memset(dev->cfg, 0, sizeof(dev->cfg));
 	memset(dev->cfg_rw, 0, sizeof(dev->cfg_rw));
 	memset(dev->cfg_w1c, 0, sizeof(dev->cfg_w1c));
-	dev->cap_msi = dev->cap_msix = dev->ext_dsn = 0;
+	dev->cap_msi = dev->cap_msix = 0;
 
 	header(dev);
 	pm(dev, dev->cap_pm = capability(dev, &tail, AT_PM, PCI_CAP_PM));
@@ -213,11 +213,11 @@ void fb_ep_config_build(struct fb_device *dev)
 
 	aer(dev, dev->ext_aer = extended(dev, &last, AT_AER, PCI_EXT_AER, 2));
 	if (dev->serial) {
-		at = dev->ext_dsn = extended(dev, &last, AT_DSN, PCI_EXT_DSN, 1);
+		at = extended(dev, &last, AT_DSN, PCI_EXT_DSN, 1);
 		put32(dev, at + 4, (uint32_t)dev->serial, 0);
 		put32(dev, at + 8, (uint32_t)(dev->serial >> 32), 0);
 	}
-	at = dev->ext_ltr = extended(dev, &last, AT_LTR, PCI_EXT_LTR, 1);
+	at = extended(dev, &last, AT_LTR, PCI_EXT_LTR, 1);
 	put16(dev, at + LTR_MAX_SNOOP, 0, 0x1fff);
 	put16(dev, at + LTR_MAX_NO_SNOOP, 0, 0x1fff);
 	if (link_speed(dev) >= LINK_8GT) /* all zeros: an upstream port's presets are the link's */

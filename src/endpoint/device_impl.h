@@ -309,7 +309,7 @@ struct fb_device {
 	uint8_t cfg_rw[CFG_SIZE];  /* bits that a write changes */
 	uint8_t cfg_w1c[CFG_SIZE]; /* bits that a written 1 clears */
 	uint16_t cap_pm, cap_msi, cap_exp, cap_msix;
-	uint16_t ext_aer, ext_dsn, ext_ltr;
+	uint16_t ext_aer;
 	/* What follows from it, kept by fb_ep_config_update(). */
 	struct fb_config_view {
 		bool memory, io, master, intx_disabled, serr, d3hot;
@@ -519,7 +519,6 @@ int fb_ep_irq_init(struct fb_device *dev);
 void fb_ep_irq_free(struct fb_device *dev);
 void fb_ep_irq_reset(struct fb_device *dev);
 void fb_ep_irq_config_changed(struct fb_device *dev); /* enables, masks, INTx disable */
-void fb_ep_irq_window_over(struct fb_timer *timer);
 /* Where the message of a vector goes, now. False: it is masked (and pending from now on) or off. */
 bool fb_ep_irq_message(struct fb_device *dev, unsigned vector, uint64_t *addr, uint32_t *data);
 void fb_ep_irq_sent(struct fb_device *dev, const struct fb_req *req); /* or dropped */

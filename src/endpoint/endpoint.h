@@ -99,9 +99,6 @@ int fb_box_new(struct fb_box **out, struct fb_loop *loop, const struct fb_box_co
 void fb_box_stop(struct fb_box *box, uint64_t timeout_ns, void (*done)(void *arg), void *arg);
 void fb_box_free(struct fb_box *box);
 
-/* Detaches the root that has function `id` (unplug): 0, -ENOENT, -ENOTCONN. */
-int fb_box_evict(struct fb_box *box, const char *id, const char *text);
-
 /* Where time goes (docs/operations.md, "Times"). */
 enum fb_box_hop {
 	FB_BOX_HOP_BOX,   /* a register access, from its TLP to its end: of a read the completion; of every 8th */

@@ -126,7 +126,7 @@ static void open_window(struct fb_device *dev, unsigned v)
 		fb_timer_set(dev->loop, &dev->window_timer, dev->vectors[dev->window_first].until);
 }
 
-void fb_ep_irq_window_over(struct fb_timer *timer)
+static void fb_ep_irq_window_over(struct fb_timer *timer)
 {
 	struct fb_device *dev = (struct fb_device *)((char *)timer - offsetof(struct fb_device, window_timer));
 	uint64_t now = fb_loop_now(dev->loop);

@@ -28,7 +28,7 @@ enum { HELLO_FIRST_NS = 50000000, HELLO_MAX_NS = 500000000 };
 
 /* Encoding */
 
-void fb_wire_put_hello(uint8_t *d, const struct fb_wire_hello *h)
+static void fb_wire_put_hello(uint8_t *d, const struct fb_wire_hello *h)
 {
 	fb_put_be16(d + FB_WIRE_O_VERSION_MIN, h->version_min);
 	fb_put_be16(d + FB_WIRE_O_VERSION_MAX, h->version_max);
@@ -70,7 +70,8 @@ bool fb_wire_get_hello(struct fb_wire_hello *h, const uint8_t *d)
 	       h->np <= FB_WIRE_NP_MAX && h->mtu >= FB_WIRE_MTU_MIN;
 }
 
-size_t fb_wire_put_close(uint8_t *d, size_t cap, const struct fb_wire_head *h, uint16_t reason, const char *text)
+/* REFUSE or CLOSE, whole and sealed. Text that does not fit cap is cut. Returns the size, or 0: cap is too small. */
+static size_t fb_wire_put_close(uint8_t *d, size_t cap, const struct fb_wire_head *h, uint16_t reason, const char *text)
 {
 	size_t n = text ? strnlen(text, FB_WIRE_TEXT_MAX) : 0;
 

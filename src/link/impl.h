@@ -84,14 +84,13 @@ struct fb_link {
 	/* what the peer acknowledges (ack.c) */
 	struct fb_rto rto;
 	bool echoed;
-	uint32_t echo, echo_sampled; /* largest number that reached the peer */
+	uint32_t echo; /* largest number that reached the peer */
 	uint64_t echo_sent, echo_heard; /* when that was sent; when we heard of it */
 	bool reordering;    /* this network reorders */
 	uint32_t reo_steps, reo_calm;
 	uint64_t rto_at, rack_at, probe_at;
 	unsigned timeouts;  /* in a row, with a large datagram at the head */
 	unsigned probes;
-	uint64_t timeout_since;
 
 	/* what arrives (rx.c) */
 	uint64_t rcv_next;
@@ -119,7 +118,7 @@ static inline int32_t fb_seq(uint32_t a, uint32_t b) { return (int32_t)(a - b); 
 /* link.c */
 void fb_link_die(struct fb_link *link, enum fb_link_reason reason, const char *text, bool tell_peer);
 int fb_link_session_start(struct fb_link *link, uint64_t now, const struct fb_wire_hello *peer, uint32_t mtu);
-/* Smaller datagrams from now on. */
+/* The path carries less: smaller datagrams from now on, also for what has been sent. Never raises. */
 void fb_link_shrink(struct fb_link *link, uint32_t mtu);
 uint32_t fb_link_mtu_below(uint32_t mtu); /* the next candidate; FB_WIRE_MTU_MIN at the end */
 
@@ -130,7 +129,6 @@ const uint8_t *fb_handshake_tx(struct fb_link *link, uint64_t now, uint32_t *len
 
 /* tx.c */
 uint32_t fb_tx_number(struct fb_link *link, uint64_t now); /* for a datagram that leaves now */
-void fb_tx_pump(struct fb_link *link);
 
 /* ack.c */
 struct fb_ack {

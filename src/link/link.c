@@ -235,12 +235,6 @@ void fb_link_shrink(struct fb_link *link, uint32_t mtu)
 	link->stats.mtu = mtu;
 }
 
-void fb_link_mtu(struct fb_link *link, uint32_t mtu)
-{
-	if (link->state == FB_LINK_UP)
-		fb_link_shrink(link, mtu);
-}
-
 void fb_link_rx(struct fb_link *link, uint64_t now, const uint8_t *dgram, size_t len)
 {
 	struct fb_wire_head h;

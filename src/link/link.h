@@ -208,9 +208,6 @@ struct fb_link_out {
  */
 unsigned fb_link_tx(struct fb_link *link, uint64_t now, struct fb_link_out *out, unsigned max);
 
-/* The path carries less than it did: smaller datagrams from now on, also for what has been sent. Never raises. */
-void fb_link_mtu(struct fb_link *link, uint32_t mtu);
-
 /* When fb_link_timeout() wants to be called; UINT64_MAX: never. */
 uint64_t fb_link_deadline(const struct fb_link *link);
 void fb_link_timeout(struct fb_link *link, uint64_t now);

@@ -223,15 +223,9 @@ struct fb_wire_hello {
 	uint32_t group, window, posted, np, mtu;
 	char function[32];
 };
-void fb_wire_put_hello(uint8_t *d, const struct fb_wire_hello *h);
 /* False: a field is out of its range. `d` holds FB_WIRE_HELLO_HLEN bytes. */
 __attribute__((warn_unused_result)) bool fb_wire_get_hello(struct fb_wire_hello *h, const uint8_t *d);
 
-/*
- * REFUSE or CLOSE, whole and sealed. Text that does not fit cap is cut.
- * Returns the size, or 0: cap is too small.
- */
-size_t fb_wire_put_close(uint8_t *d, size_t cap, const struct fb_wire_head *h, uint16_t reason, const char *text);
 /* Text becomes printable ASCII with a NUL. False: malformed. */
 __attribute__((warn_unused_result)) bool fb_wire_get_close(const uint8_t *d, size_t len, uint16_t *reason,
 							    char text[FB_WIRE_TEXT_MAX + 1]);

@@ -160,7 +160,7 @@ static bool move(struct fb_link *link, struct fb_ring *ring, size_t skip)
 	return true;
 }
 
-void fb_tx_pump(struct fb_link *link)
+static void fb_tx_pump(struct fb_link *link)
 {
 	bool moved = true;
 

@@ -93,7 +93,7 @@ struct fb_carrier {
 	uint64_t ended[FB_CARRIER_ENDED];
 	unsigned next_ended;
 
-	struct fb_log_limit refuse_limit, bad_limit, session_limit;
+	struct fb_log_limit refuse_limit, session_limit;
 	struct fb_carrier_stats stats;
 };
 

@@ -229,7 +229,6 @@ static const char *parse_msi(struct fb_config *c, const uint8_t *p)
 	if (log2 > 5)
 		return "its MSI capability offers more than 32 vectors";
 	c->msi_64 = control & MSI_CONTROL_64;
-	c->msi_maskable = control & MSI_CONTROL_MASKING;
 	c->msi_vectors = (uint16_t)(1u << log2);
 	take(c, c->msi + MSI_CONTROL, MSI_CONTROL_TAKEN, MSI_CONTROL_TAKEN, 0, 1);
 	take(c, c->msi + MSI_ADDRESS, UINT32_MAX, ~3u, 0, 4);

@@ -19,7 +19,7 @@
 
 #include "root/requester.h"
 
-enum { FB_CONFIG_SIZE = 4096, FB_CONFIG_BARS = 6, FB_CONFIG_HEADER_OPS = 64 };
+enum { FB_CONFIG_SIZE = 4096, FB_CONFIG_BARS = 6 };
 
 struct fb_config_bar {
 	bool present, io, is_64, prefetchable;
@@ -39,7 +39,7 @@ struct fb_config {
 	bool has_rom;
 
 	uint16_t pm, msi, msix, pcie; /* offsets of the capabilities, 0: none */
-	bool msi_64, msi_maskable;
+	bool msi_64;
 	uint16_t msi_vectors, msix_vectors; /* 0: none */
 	uint8_t msix_bar;
 	uint32_t msix_table, msix_pba; /* offsets in their BARs */

@@ -53,7 +53,7 @@ const char *fb_root_function_state_name(enum fb_root_function_state state)
 }
 
 /* The only place where the state changes. */
-void fb_function_set_state(struct fb_root_function *f, enum fb_root_function_state state)
+static void fb_function_set_state(struct fb_root_function *f, enum fb_root_function_state state)
 {
 	enum fb_root_function_state old = f->state;
 
@@ -331,7 +331,7 @@ static void writable(void *arg, enum pcie_fc cls)
 	fb_vm_writable(f);
 }
 
-const struct fb_port_user fb_function_port_user = {.tlp = tlp_arrived, .up = up, .down = down, .writable = writable};
+static const struct fb_port_user port_user = {.tlp = tlp_arrived, .up = up, .down = down, .writable = writable};
 
 void fb_function_connect(struct fb_root_function *f)
 {
@@ -341,7 +341,7 @@ void fb_function_connect(struct fb_root_function *f)
 		return;
 	f->session++;
 	fb_function_set_state(f, FB_ROOT_CONNECTING);
-	err = f->env->connect(f->env->arg, f, &fb_function_port_user, &f->port);
+	err = f->env->connect(f->env->arg, f, &port_user, &f->port);
 	if (err < 0) {
 		f->port = NULL;
 		say_once(f, strerror(-err));

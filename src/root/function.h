@@ -243,7 +243,6 @@ struct fb_root_function {
 	uint32_t class_code;
 	uint64_t seen; /* directory round in which it was listed last */
 	bool listed;
-	bool refused_logged;
 	struct {
 		enum fb_root_slot_state state;
 		int slot; /* index, -1: none */
@@ -258,14 +257,12 @@ struct fb_root_function {
 int fb_function_new(struct fb_root_function **out, const struct fb_function_env *env, const char *id, uint16_t bdf);
 void fb_function_free(struct fb_root_function *f);
 void fb_function_connect(struct fb_root_function *f);
-void fb_function_set_state(struct fb_root_function *f, enum fb_root_function_state state);
 /* The session is not to be used any more: as if the box were lost. */
 void fb_function_lost(struct fb_root_function *f, int reason, const char *text);
 /* A client on a socket that is connected already (tests); the listener's accept ends here too. Takes fd. */
 int fb_function_client(struct fb_root_function *f, int fd);
 /* The client is gone or is to go. */
 void fb_function_client_end(struct fb_root_function *f, const char *why);
-extern const struct fb_port_user fb_function_port_user;
 
 /* enumerate.c */
 void fb_enumerate_start(struct fb_root_function *f);

@@ -380,7 +380,6 @@ static int queue_write(struct fb_requester *rq, uint64_t address, const uint8_t 
 	memcpy(p + RECORD_HEADER, data, len);
 	rq->posted_end += need;
 	rq->posted_in++;
-	rq->stats.posted_queued++;
 	return 0;
 }
 

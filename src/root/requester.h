@@ -76,7 +76,7 @@ struct fb_rq_fifo {
 };
 
 struct fb_rq_stats {
-	uint64_t timeouts, errors, late, unexpected, posted_queued;
+	uint64_t timeouts, errors, late, unexpected;
 };
 
 struct fb_requester {

@@ -91,7 +91,7 @@ struct fb_softpcie {
 	unsigned first, n_entries; /* entries first .. first + n_entries - 1 */
 	uint32_t used;             /* of the arena */
 	uint8_t arena[TX_ARENA];
-	bool flushing, stuck;      /* stuck: a socket is full */
+	bool stuck;                /* a socket is full */
 
 	uint8_t *rx; /* RX_SLOTS * RX_SLOT */
 	struct mmsghdr rx_messages[RX_SLOTS]; /* one a slot, always ready */

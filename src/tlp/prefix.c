@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TLP prefixes, 2.2.10: which there are, where they may stand, and PASID (6.20). */
+/* TLP prefixes, 2.2.10: which there are and where they may stand. */
 #include "tlp/rules.h"
 
 enum {
@@ -12,10 +12,6 @@ enum {
 	END_VENDOR1 = 0x9f,
 
 	MAX_END_END = 4, /* 7.5.3.15: Max End-End TLP Prefixes is at most four */
-
-	PASID_PRIV = 1 << 21,
-	PASID_EXEC = 1 << 20,
-	PASID_MASK = (1 << 20) - 1,
 };
 
 /* 6.20.2: requests of memory by untranslated or translated address, and the ATS and PRI messages. */
@@ -64,35 +60,4 @@ enum pcie_tlp_error pcie_prefix_check(const struct pcie_tlp *tlp)
 	if (end_end > MAX_END_END || pasids > 1 || (pasids && !may_have_pasid(tlp)))
 		return PCIE_TLP_E_PREFIX;
 	return PCIE_TLP_OK;
-}
-
-bool pcie_tlp_set_pasid(struct pcie_tlp *tlp, uint32_t pasid, bool priv, bool exec)
-{
-	unsigned end_end = 0;
-
-	if (pasid > PASID_MASK || tlp->n_prefixes >= PCIE_TLP_MAX_PREFIXES)
-		return false;
-	for (unsigned i = 0; i < tlp->n_prefixes; i++) {
-		if (tlp->prefix[i] >> 24 == END_PASID)
-			return false;
-		end_end += tlp->prefix[i] >> 28 == 9;
-	}
-	if (end_end >= MAX_END_END)
-		return false;
-	tlp->prefix[tlp->n_prefixes++] =
-		(uint32_t)END_PASID << 24 | (priv ? PASID_PRIV : 0) | (exec ? PASID_EXEC : 0) | pasid;
-	return true;
-}
-
-bool pcie_tlp_get_pasid(const struct pcie_tlp *tlp, uint32_t *pasid, bool *priv, bool *exec)
-{
-	for (unsigned i = 0; i < tlp->n_prefixes && i < PCIE_TLP_MAX_PREFIXES; i++) {
-		if (tlp->prefix[i] >> 24 != END_PASID)
-			continue;
-		*pasid = tlp->prefix[i] & PASID_MASK;
-		*priv = tlp->prefix[i] & PASID_PRIV;
-		*exec = tlp->prefix[i] & PASID_EXEC;
-		return true;
-	}
-	return false;
 }

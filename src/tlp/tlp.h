@@ -222,13 +222,6 @@ size_t pcie_tlp_encode(const struct pcie_tlp *tlp, void *buf, size_t cap, enum p
 char *pcie_tlp_describe(const struct pcie_tlp *tlp, char *buf, size_t cap);
 
 /*
- * PASID end-to-end prefix, 6.20. Setter appends it (false: no room or value
- * out of its 20 bits); getter returns false when the TLP has none.
- */
-bool pcie_tlp_set_pasid(struct pcie_tlp *tlp, uint32_t pasid, bool priv, bool exec);
-bool pcie_tlp_get_pasid(const struct pcie_tlp *tlp, uint32_t *pasid, bool *priv, bool *exec);
-
-/*
  * ECRC over an encoded TLP without its ECRC, 2.7.1: variant bits count as set,
  * local prefixes do not count. The TLP digest as it stands on the wire, first
  * byte in bits 31:24. 0 when buf ends inside its prefixes or first DW.

@@ -193,7 +193,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			fb_link_close(link, (enum fb_link_reason)(fb_rd_u8(&r) % FB_LINK_REASONS), "by the script", now);
 			break;
 		case 7:
-			fb_link_mtu(link, fb_rd_be16(&r));
+			if (fb_link_state(link) == FB_LINK_UP)
+				fb_link_shrink(link, fb_rd_be16(&r));
 			break;
 		}
 		if (fb_link_deadline(link) <= now)

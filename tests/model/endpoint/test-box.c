@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A box and its roots in one process, over the loopback backend and a real
- * link: sessions, takeover, refusals, directory, eviction, orderly stop, and
- * that nothing of it is global (two boxes live at a time).
+ * link: sessions, takeover, refusals, directory, orderly stop, and that
+ * nothing of it is global (two boxes live at a time).
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -319,28 +319,6 @@ static void the_directory(void **state)
 	(void)state;
 }
 
-static void eviction(void **state)
-{
-	struct fb_box *box = box_open("loopback:e", 0, two_devices);
-	struct root r;
-
-	assert_int_equal(fb_box_evict(box, "one", NULL), -ENOTCONN);
-	assert_int_equal(fb_box_evict(box, "nine", NULL), -ENOENT);
-	root_open(&r, "loopback:e", 1, 0);
-	root_connect(&r, "loopback:e", "one");
-	wait_for(&r.up);
-	assert_int_equal(fb_box_evict(box, "one", "for service"), 0);
-	assert_false(info_of(box, 0).attached);
-	wait_for(&r.down);
-	assert_int_equal(r.reason, FB_LINK_R_REMOVED);
-	assert_string_equal(r.text, "for service");
-	root_connect(&r, "loopback:e", "one");
-	wait_for(&r.up);
-	root_close(&r);
-	fb_box_free(box);
-	(void)state;
-}
-
 /* What stands behind a model goes, and comes back. */
 static void absence(void **state)
 {
@@ -499,15 +477,13 @@ static void functions_of_one_device(void **state)
 	wait_for(&other.up);
 	assert_int_equal(config_read(&r, 0), 0xfb011b36);
 	assert_int_equal(config_read(&other, 0), 0xfb011b36);
-	assert_int_equal(fb_box_evict(box, "one", NULL), 0);
-	wait_for(&r.down);
+	root_close(&r);
 	assert_int_equal(config_read(&other, 0), 0xfb011b36);
 	fb_box_stop(box, 60000000000ull, stopped, &done); /* each function's thread says that it is idle */
 	wait_for(&done);
 	wait_for(&other.down);
 	assert_int_equal(other.reason, FB_LINK_R_REMOVED);
 	fb_box_free(box);
-	root_close(&r);
 	root_close(&other);
 	c.devices = clash;
 	assert_int_equal(fb_box_new(&box, loop, &c), -EINVAL);
@@ -583,7 +559,6 @@ int main(void)
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(takeover_by_the_same_root),
 		cmocka_unit_test(the_directory),
-		cmocka_unit_test(eviction),
 		cmocka_unit_test(absence),
 		cmocka_unit_test(orderly_stop),
 		cmocka_unit_test(functions_of_one_device),

@@ -644,14 +644,14 @@ static void test_mtu(void **state)
 		assert_int_equal(send_tag(r, FB_LINK_P, i, 4096), 0);
 	pump(p, 0);
 	p->drop[0] = false;
-	fb_link_mtu(r->link, 1300);
-	fb_link_mtu(r->link, 9000); /* never up */
+	fb_link_shrink(r->link, 1300);
+	fb_link_shrink(r->link, 9000); /* never up */
 	pass(p, 100 * MS);
 	assert_int_equal(p->side[1].delivered, 20);
 	for (uint32_t i = 0; i < 20; i++)
 		assert_int_equal(p->side[1].tag[i], i);
 	assert_int_equal(r->link->slab.stride, 1300);
-	fb_link_mtu(r->link, 5);
+	fb_link_shrink(r->link, 5);
 	assert_int_equal(r->link->slab.stride, FB_LINK_MTU_MIN);
 	free_pair(p);
 }

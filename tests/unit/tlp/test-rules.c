@@ -112,35 +112,6 @@ static void test_foreign_fields_ignored(void **state)
 	assert_memory_equal(buf, want, 12);
 }
 
-static void test_pasid(void **state)
-{
-	struct pcie_tlp tlp = {T(MRD), .length = 1};
-	uint32_t pasid;
-	bool priv, exec;
-
-	assert_false(pcie_tlp_get_pasid(&tlp, &pasid, &priv, &exec));
-	assert_false(pcie_tlp_set_pasid(&tlp, 1 << 20, false, false));
-	assert_true(pcie_tlp_set_pasid(&tlp, 0xfffff, true, false));
-	assert_int_equal(tlp.prefix[0], 0x912fffff);
-	assert_true(pcie_tlp_get_pasid(&tlp, &pasid, &priv, &exec));
-	assert_int_equal(pasid, 0xfffff);
-	assert_true(priv);
-	assert_false(exec);
-	assert_false(pcie_tlp_set_pasid(&tlp, 5, false, false)); /* one is all there may be */
-
-	tlp = (struct pcie_tlp){T(MRD), .n_prefixes = 1, .prefix = {0x8e000000}};
-	assert_true(pcie_tlp_set_pasid(&tlp, 0x12345, false, true));
-	assert_int_equal(tlp.n_prefixes, 2);
-	assert_int_equal(tlp.prefix[1], 0x91112345);
-	assert_true(pcie_tlp_get_pasid(&tlp, &pasid, &priv, &exec));
-	assert_true(pasid == 0x12345 && !priv && exec);
-
-	tlp = (struct pcie_tlp){T(MRD), .n_prefixes = 4, .prefix = {0x9e000000, 0x9e000000, 0x9e000000, 0x9e000000}};
-	assert_false(pcie_tlp_set_pasid(&tlp, 5, false, false)); /* four end-to-end prefixes at most */
-	tlp = (struct pcie_tlp){T(MRD), .n_prefixes = 8};
-	assert_false(pcie_tlp_set_pasid(&tlp, 5, false, false));
-}
-
 /* Variant bits: an ECRC survives Cfg type 1 -> 0, poisoning and a local prefix; nothing else. */
 static void test_ecrc_variant_bits(void **state)
 {
@@ -254,7 +225,6 @@ int main(void)
 		cmocka_unit_test(test_every_type_byte),
 		cmocka_unit_test(test_reserved_status_is_ur),
 		cmocka_unit_test(test_foreign_fields_ignored),
-		cmocka_unit_test(test_pasid),
 		cmocka_unit_test(test_ecrc_variant_bits),
 		cmocka_unit_test(test_range),
 		cmocka_unit_test(test_mps),
