@@ -79,7 +79,7 @@ struct fb_aio {
 	unsigned inflight; /* queued and not yet reaped */
 	uint64_t ops, submits;
 	struct fb_aio_op *ended, **ended_last; /* made at once, not yet reaped */
-	uint64_t at_once, slow;                  /* writes made at once, and of those the slow ones */
+	uint64_t at_once, slow;                  /* writes made at once; those that waited are in `slow` alone */
 	uint64_t rest_until_ns;                  /* none is made at once before */
 	unsigned rests;                          /* that followed each other */
 };
