@@ -483,7 +483,7 @@ static void down(void *arg, int reason, const char *text)
 		     : reason == FB_LINK_R_NO_ANSWER   ? -ETIMEDOUT
 						       : -ENOTCONN;
 
-	if (!text || !*text || !strcmp(text, why))
+	if (!text || !*text)
 		fb_rdma_say(r, "%s", why);
 	else
 		fb_rdma_say(r, "%s: %s", why, text);

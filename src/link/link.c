@@ -291,7 +291,7 @@ static void timeout_up(struct fb_link *link, uint64_t now)
 		if (!link->root && !link->confirmed)
 			fb_link_die(link, FB_LINK_R_NO_ANSWER, "the root did not go on after its hello", true);
 		else
-			fb_link_die(link, FB_LINK_R_HOLD, "nothing heard for the hold time", true);
+			fb_link_die(link, FB_LINK_R_HOLD, "", true);
 		return;
 	}
 	if (now >= link->last_tx + link->keepalive_ns || now >= link->ack_at)
@@ -324,7 +324,7 @@ void fb_link_timeout(struct fb_link *link, uint64_t now)
 		fb_link_die(link, FB_LINK_R_OVERFLOW, "too many completions wait to be sent", true);
 	} else if (link->state == FB_LINK_CONNECTING) {
 		if (now >= link->started + link->config.connect_ns)
-			fb_link_die(link, FB_LINK_R_NO_ANSWER, "no answer", false);
+			fb_link_die(link, FB_LINK_R_NO_ANSWER, "", false);
 		else if (now >= link->hello_at)
 			link->hello_due = true;
 	} else {
