@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile guest and a hostile network against the 82576 model: the input is a script of register accesses, descriptors,
- * frames from the wire, resets and faults of the bus. The model must not crash, leak, hang, or hold memory once all has
- * settled and the device is reset.
+ * frames from the wire, resets and faults of the bus. The model must not crash, leak, hang, touch what no ring or descriptor
+ * gave it, or hold memory once all has settled and the device is reset.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +13,12 @@
 #include "devices/igb.h"
 #include "fuzz_device.h"
 
-enum { MEM = 512 << 10, MAX_STEPS = 300, RINGS = 0x1000, BUFFERS = 0x20000 };
+enum { MEM = 512 << 10, MAX_STEPS = 300, BUFFERS = 0x20000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int wire;
+static uint32_t packet_size[4], header_size[4]; /* buffers of receive queues */
 
 static uint32_t queue_base(unsigned q, bool tx)
 {
@@ -31,10 +32,17 @@ static void set_up(struct fb_device *dev, struct fb_reader *r)
 	unsigned q = what & 3;
 	bool tx = what & 4;
 	uint32_t at = queue_base(q, tx), count = 8u << (what >> 6);
+	uint64_t ring = fuzz_place(dev, count * IGB_DESC, 128), head = tx && what & 8 ? fuzz_place(dev, 4, 4) : 0;
 
+	ring = ring ? fuzz_grant(ring, count * IGB_DESC, FUZZ_READ | FUZZ_WRITE) : 0;
+	head = head ? fuzz_grant(head, 4, FUZZ_WRITE) | 1 : 0;
 	fake_write32(dev, at + IGB_Q_CTL, 0);
-	fake_write32(dev, at + IGB_Q_BAL, RINGS + q * 0x1000 + (tx ? 0x8000 : 0));
-	fake_write32(dev, at + IGB_Q_BAH, 0);
+	fake_write32(dev, at + IGB_Q_BAL, (uint32_t)ring);
+	fake_write32(dev, at + IGB_Q_BAH, (uint32_t)(ring >> 32));
+	if (tx) {
+		fake_write32(dev, at + IGB_Q_WBAL, (uint32_t)head);
+		fake_write32(dev, at + IGB_Q_WBAH, (uint32_t)(head >> 32));
+	}
 	fake_write32(dev, at + IGB_Q_LEN, count * IGB_DESC);
 	fake_write32(dev, at + IGB_Q_HEAD, 0);
 	fake_write32(dev, at + IGB_Q_TAIL, 0);
@@ -43,6 +51,8 @@ static void set_up(struct fb_device *dev, struct fb_reader *r)
 
 		fake_write32(dev, at + IGB_Q_SRRCTL, types[what >> 4 & 3] | (what & 8 ? IGB_SRRCTL_DROP_EN | 4 << 8 : 1 << 8) |
 							     (what & 0x10 ? 1 : 2));
+		packet_size[q] = what & 0x10 ? 1024 : 2048;
+		header_size[q] = what & 8 ? 4 * 64 : 64;
 	}
 	fake_write32(dev, at + IGB_Q_CTL, IGB_QCTL_ENABLE);
 	fake_write32(dev, IGB_RCTL, IGB_RCTL_RXEN | IGB_RCTL_BAM | (what & 8 ? IGB_RCTL_SECRC : 0) | IGB_RCTL_LPE | IGB_RCTL_UPE);
@@ -54,20 +64,21 @@ static void descriptor(struct fb_device *dev, struct igb *n, struct fb_reader *r
 {
 	unsigned q = fb_rd_u8(r) & 3;
 	struct igb_ring *ring = tx ? &n->tx[q].r : &n->rx[q].r;
-	uint32_t count = igb_ring_count(ring), tail = ring->tail;
-	uint64_t at = igb_ring_addr(ring, tail), addr = BUFFERS + (uint64_t)fb_rd_le16(r);
-	uint8_t d[IGB_DESC];
+	uint32_t count = igb_ring_count(ring), tail = ring->tail, where = fb_rd_le16(r), cmd = tx ? fb_rd_le32(r) : 0;
+	uint64_t addr, second = tx ? cmd | (uint64_t)fb_rd_le32(r) << 32 : fuzz_grant(BUFFERS, header_size[q], FUZZ_WRITE);
+	uint8_t d[IGB_DESC], *at = fuzz_memory(dev, igb_ring_addr(ring, tail), IGB_DESC);
 
-	if (addr == BUFFERS + 0xffff)
+	if (where == 0xffff)
 		addr = UINT64_MAX - 3;
-	igb_put_le32(d, (uint32_t)addr);
-	igb_put_le32(d + 4, (uint32_t)(addr >> 32));
-	igb_put_le32(d + 8, tx ? fb_rd_le32(r) : BUFFERS);
-	igb_put_le32(d + 12, tx ? fb_rd_le32(r) : 0);
+	else
+		addr = tx ? fuzz_grant(BUFFERS + where, cmd & IGB_TXD_LEN, FUZZ_READ) :
+			    fuzz_grant(BUFFERS + where, packet_size[q], FUZZ_WRITE);
+	fb_put_le64(d, addr);
+	fb_put_le64(d + 8, second);
 	if (!count || tail >= count)
 		return;
-	if (fb_in_range(at, IGB_DESC, dev->mem_size))
-		memcpy(dev->mem + at, d, IGB_DESC);
+	if (at)
+		memcpy(at, d, IGB_DESC);
 	fake_write32(dev, queue_base(q, tx) + IGB_Q_TAIL, igb_ring_next(ring, tail));
 }
 
@@ -79,14 +90,14 @@ static void burst(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 	struct igb_ring *ring = &n->tx[what & 3].r;
 	uint32_t count = igb_ring_count(ring), tail = ring->tail;
 
+	fb_put_le64(d, fuzz_grant(BUFFERS, len & IGB_TXD_LEN, FUZZ_READ));
 	for (unsigned i = fb_rd_u8(r) % 64; i > 0 && tail < count; i--) {
-		uint64_t at = igb_ring_addr(ring, tail);
+		uint8_t *at = fuzz_memory(dev, igb_ring_addr(ring, tail), IGB_DESC);
 
-		igb_put_le32(d, BUFFERS);
 		igb_put_le32(d + 8, (len & IGB_TXD_LEN) | IGB_TXD_DEXT | IGB_TXD_DTYP_DATA | IGB_TXD_EOP | IGB_TXD_RS |
 					    (len > IGB_FRAME_MAX ? IGB_TXD_TSE : 0));
-		if (fb_in_range(at, IGB_DESC, dev->mem_size))
-			memcpy(dev->mem + at, d, IGB_DESC);
+		if (at)
+			memcpy(at, d, IGB_DESC);
 		tail = igb_ring_next(ring, tail);
 	}
 	fake_write32(dev, queue_base(what, true) + IGB_Q_TAIL, tail);
@@ -132,6 +143,8 @@ static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 	case 0: {
 		uint64_t offset = fb_rd_le16(r) & 0xfffc;
 
+		if ((offset >= 0x2800 && offset < 0x4000) || offset >= 0xc000) /* rings */
+			fuzz_anything();
 		fake_write32(dev, offset, fb_rd_le32(r));
 		break;
 	}
@@ -205,6 +218,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_settle(dev, pass_time);
 	fuzz_must(n->dma == 0, "nothing is under way");
 	fake_reset(dev, FB_RESET_FLR);
+	fuzz_forget();
 	fuzz_settle(dev, pass_time);
 	fuzz_must(n->rx_arena.used == 0 && n->tx_arena.used == 0, "all buffers are free");
 	for (unsigned q = 0; q < IGB_QUEUES; q++)

@@ -2,8 +2,9 @@
 /*
  * A hostile guest against the NVMe model: the input is a script of register
  * accesses, guest memory contents, commands, resets and faults of the bus. The
- * model must not crash, leak, hang, write more at once than its MDTS, or hold
- * anything back once all has settled and the controller is disabled.
+ * model must not crash, leak, hang, write more at once than its MDTS, touch what
+ * no command gave it, or hold anything back once all has settled and the
+ * controller is disabled.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,40 +12,57 @@
 #include "devices/nvme.h"
 #include "fuzz_device.h"
 
-enum { MEM = 256 << 10, IMAGE = 256 << 10, MDTS = 16 << 10, MAX_STEPS = 400, MAX_WRITE = (NVME_MQES + 1) * 16 };
+enum { MEM = 256 << 10, IMAGE = 256 << 10, MDTS = 16 << 10, MAX_STEPS = 400, PAGE = 4096, DATA = 0x20000, MAX_WRITE = (NVME_MQES + 1) * 16 };
 _Static_assert(MDTS <= MAX_WRITE, "the larger of the two bounds");
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint64_t queue(struct fb_device *dev, uint64_t bytes, unsigned access)
+{
+	uint64_t at = fuzz_place(dev, bytes, PAGE);
+
+	return at ? fuzz_grant(at, bytes, access) : 0;
+}
 
 static void enable(struct fb_device *dev, struct fb_reader *r)
 {
 	uint32_t entries = fb_rd_u8(r) % 63 + 1;
 
 	fake_write32(dev, NVME_REG_AQA, entries << 16 | entries);
-	fake_write64(dev, NVME_REG_ASQ, 0x1000);
-	fake_write64(dev, NVME_REG_ACQ, 0x2000);
+	fake_write64(dev, NVME_REG_ASQ, queue(dev, (entries + 1) * 64, FUZZ_READ));
+	fake_write64(dev, NVME_REG_ACQ, queue(dev, (entries + 1) * 16, FUZZ_WRITE));
 	fake_write32(dev, NVME_REG_CC, 4u << 20 | 6u << 16 | NVME_CC_EN);
 }
 
 /* Queue pair 1..4 at its own pages, as a driver would, so that deep paths are near. */
-static void queue_pair(struct nvme *n, struct fb_reader *r)
+static void queue_pair(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 {
 	unsigned qid = fb_rd_u8(r) % 4 + 1;
 	uint32_t entries = fb_rd_u8(r) % 63 + 2;
 
 	if (!n->enabled || n->cq[qid].exists || n->sq[qid].exists)
 		return;
-	if (nvme_cq_create(n, qid, entries, 0x3000 + qid * 0x2000, qid, true) == 0)
-		nvme_sq_create(n, qid, qid, entries, 0x4000 + qid * 0x2000);
+	if (nvme_cq_create(n, qid, entries, queue(dev, entries * 16, FUZZ_WRITE), qid, true) == 0)
+		nvme_sq_create(n, qid, qid, entries, queue(dev, entries * 64, FUZZ_READ));
+}
+
+static void submit(struct fb_device *dev, struct nvme *n, unsigned qid, const struct nvme_sqe *sqe)
+{
+	const struct nvme_sq *sq = &n->sq[qid];
+	uint8_t *at = fuzz_memory(dev, sq->addr + (uint64_t)sq->tail * 64, 64);
+
+	if (!sq->exists)
+		return;
+	if (at)
+		memcpy(at, sqe, 64);
+	fake_write32(dev, NVME_REG_DBS + 8 * qid, (sq->tail + 1) % sq->size);
 }
 
 static void command(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 {
 	unsigned qid = fb_rd_u8(r) % 5;
-	struct nvme_sq *sq = &n->sq[qid];
 	struct nvme_sqe sqe;
 	uint8_t low;
-	uint64_t at;
 
 	memset(&sqe, 0, sizeof(sqe));
 	sqe.opc = fb_rd_u8(r);
@@ -59,12 +77,108 @@ static void command(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 	nvme_put32(&sqe.cdw11, fb_rd_u8(r));
 	low = fb_rd_u8(r); /* one by one: in which order operands are read, compilers choose */
 	nvme_put32(&sqe.cdw12, low | (uint32_t)fb_rd_u8(r) << 24);
-	if (!sq->exists)
+	if (qid == 0 && sqe.opc == NVME_ADM_FORMAT) /* blocks get another size when it runs */
+		fuzz_anything();
+	submit(dev, n, qid, &sqe);
+}
+
+/* PRPs for len bytes, a list in two pages among them, and not one byte more. */
+static void prps(struct fb_device *dev, struct nvme_sqe *sqe, uint32_t len, unsigned access, struct fb_reader *r)
+{
+	uint32_t off = (fb_rd_u8(r) & 63u) * 64, first = len < PAGE - off ? len : PAGE - off, left = len - first;
+	uint32_t entries = (left + PAGE - 1) / PAGE, split = fb_rd_u8(r) % 4 + 1, at = 0;
+	uint64_t list, next;
+
+	nvme_put64(&sqe->prp1, fuzz_grant(DATA + off, first, access));
+	nvme_put64(&sqe->prp2, fuzz_grant(DATA + PAGE, left, access));
+	if (left <= PAGE)
 		return;
-	at = sq->addr + (uint64_t)sq->tail * 64;
-	if (at + 64 <= dev->mem_size)
-		memcpy(dev->mem + at, &sqe, 64);
-	fake_write32(dev, NVME_REG_DBS + 8 * qid, (sq->tail + 1) % sq->size);
+	list = fuzz_place(dev, PAGE, PAGE);
+	next = fuzz_place(dev, PAGE, PAGE);
+	if (!list || !next)
+		return;
+	if (split < entries) { /* the list begins near the end of its page, and goes on in another one */
+		list += PAGE - split * 8;
+		fb_put_le64(dev->mem + list + (split - 1) * 8, fuzz_grant(next, (entries - split + 1) * 8, FUZZ_READ));
+	} else {
+		split = entries + 1;
+	}
+	nvme_put64(&sqe->prp2, fuzz_grant(list, (split <= entries ? split : entries) * 8, FUZZ_READ));
+	for (uint32_t i = 0; i < entries; i++, left -= at) {
+		at = left < PAGE ? left : PAGE;
+		fb_put_le64(dev->mem + (i + 1 < split ? list + i * 8 : next + (i + 1 - split) * 8),
+			    fuzz_grant(DATA + (i + 1) * PAGE, at, access));
+	}
+}
+
+/* The same as an SGL of up to four pieces, the last of which is longer than the data. */
+static void sgl(struct fb_device *dev, struct nvme_sqe *sqe, uint32_t len, unsigned access, struct fb_reader *r)
+{
+	unsigned n = fb_rd_u8(r) % 4 + 1, bucket = fb_rd_u8(r);
+	uint64_t list = fuzz_place(dev, n * 16, 16);
+	struct nvme_sgl_descriptor *d = (struct nvme_sgl_descriptor *)(void *)(dev->mem + list);
+
+	sqe->flags = 0x40;
+	nvme_put64(&sqe->sgl1.addr, fuzz_grant(list, n * 16, FUZZ_READ));
+	nvme_put32(&sqe->sgl1.length, n * 16);
+	sqe->sgl1.type = NVME_SGL_LAST_SEGMENT << 4;
+	for (unsigned i = 0; list && i < n; i++) {
+		uint32_t piece = i + 1 < n ? fb_rd_le16(r) % (len + 1) : len;
+		bool skipped = bucket == i && access == FUZZ_WRITE;
+
+		nvme_put64(&d[i].addr, fuzz_grant(DATA + i * 0x3001u, skipped ? 0 : piece, access));
+		nvme_put32(&d[i].length, i + 1 < n ? piece : piece + 100);
+		d[i].type = (skipped ? NVME_SGL_BIT_BUCKET : NVME_SGL_DATA_BLOCK) << 4;
+		len -= piece;
+	}
+}
+
+/* A command that makes sense, and data that has its place: the rest is not to be touched. */
+static void good_command(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
+{
+	static const uint8_t opcodes[] = {NVME_CMD_WRITE, NVME_CMD_READ, NVME_CMD_COMPARE, NVME_CMD_DSM,
+					  NVME_ADM_IDENTIFY, NVME_ADM_GET_LOG_PAGE, NVME_ADM_GET_FEATURES, NVME_ADM_SET_FEATURES};
+	uint8_t what = fb_rd_u8(r), a = fb_rd_u8(r), b = fb_rd_u8(r);
+	unsigned kind = what & 7, qid = kind < 4 ? (what >> 3 & 3) + 1 : 0;
+	unsigned access = kind == 1 || kind == 4 || kind == 5 || kind == 6 ? FUZZ_WRITE : FUZZ_READ;
+	struct nvme_sqe sqe;
+	uint32_t len;
+
+	memset(&sqe, 0, sizeof(sqe));
+	sqe.opc = opcodes[kind];
+	nvme_put16(&sqe.cid, what);
+	nvme_put32(&sqe.nsid, kind == 5 ? UINT32_MAX : kind < 5);
+	switch (kind) {
+	case 3:
+		len = (a & 63u) * 16 + 16;
+		nvme_put32(&sqe.cdw10, a & 63);
+		nvme_put32(&sqe.cdw11, b & 7);
+		break;
+	case 4:
+		len = 4096;
+		nvme_put32(&sqe.cdw10, a & 0x1f);
+		break;
+	case 5:
+		len = b * 16u + 4;
+		nvme_put32(&sqe.cdw10, (b * 4u) << 16 | (a & 15));
+		break;
+	case 6:
+	case 7: /* Timestamp, Host Identifier */
+		len = a & 1 ? 8 : b & 1 ? 16 : 8;
+		nvme_put32(&sqe.cdw10, a & 1 ? 0x0e : 0x81);
+		nvme_put32(&sqe.cdw11, b & 1);
+		break;
+	default:
+		len = (a % 40u + 1) << n->ns[0].lbads;
+		nvme_put32(&sqe.cdw10, b);
+		nvme_put32(&sqe.cdw12, a % 40u | (uint32_t)(what & 0x40) << 24);
+		break;
+	}
+	if (what & 0x80)
+		sgl(dev, &sqe, len, access, r);
+	else
+		prps(dev, &sqe, len, access, r);
+	submit(dev, n, qid, &sqe);
 }
 
 static void consume(struct fb_device *dev, struct nvme *n)
@@ -77,13 +191,15 @@ static void consume(struct fb_device *dev, struct nvme *n)
 
 static void step(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 {
-	unsigned op = fb_rd_u8(r) % 16;
+	unsigned op = fb_rd_u8(r) % 17;
 	char path[32];
 
 	switch (op) {
 	case 0: {
 		uint64_t offset = fb_rd_le16(r) & 0x3ffc;
 
+		if (offset >= NVME_REG_CC && offset < NVME_REG_DBS) /* page size, queues */
+			fuzz_anything();
 		fake_write32(dev, offset, fb_rd_le32(r));
 		break;
 	}
@@ -95,7 +211,7 @@ static void step(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 		fake_round(dev);
 		break;
 	case 4:
-		queue_pair(n, r);
+		queue_pair(dev, n, r);
 		break;
 	case 5:
 	case 6:
@@ -105,6 +221,9 @@ static void step(struct fb_device *dev, struct nvme *n, struct fb_reader *r)
 		break;
 	case 10:
 		consume(dev, n);
+		break;
+	case 16:
+		good_command(dev, n, r);
 		break;
 	case FUZZ_MEMORY:
 	case FUZZ_ROUNDS:
@@ -153,6 +272,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_must(n->n_free == NVME_CMDS, "all commands are free");
 	fuzz_must(n->arena.used == 0, "all buffers are free");
 	fuzz_must(n->n_aers == 0 && !n->format, "no command is parked");
+	fuzz_forget();
+	fake_advance(dev, 10000000000);
+	fuzz_settle(dev, NULL);
 	for (unsigned i = 0; i < n->n_ns; i++)
 		fuzz_must(n->ns[i].inflight == 0 && !n->ns[i].formatting, "namespaces are idle");
 	fuzz_device_free(dev);

@@ -2,8 +2,8 @@
 /*
  * A hostile guest against the SiI3132 model: the input is a script of register
  * accesses, request blocks, scatter lists, resets, faults of the bus and a file
- * that shrinks or goes. The model must not crash, leak, hang, move more at once
- * than a part, offer a register value that a read would not give, or hold
+ * that shrinks or goes. The model must not crash, leak, hang, touch what no
+ * request block gave it, move more at once than a part, offer a register value that a read would not give, or hold
  * anything back once all has settled.
  */
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "devices/sil3132.h"
 #include "fuzz_device.h"
 
-enum { MEM = 256 << 10, IMAGE = 256 << 10, MAX_STEPS = 400, BLOCKS = 0x1000, TABLES = 0x8000 };
+enum { MEM = 256 << 10, IMAGE = 256 << 10, MAX_STEPS = 400, PAGE = 4096, BLOCKS = 0x1000, TABLES = 0x8000, DATA = 0x20000 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -44,6 +44,8 @@ static void any_register(struct fb_device *dev, struct fb_reader *r)
 
 	if (size == 4)
 		offset &= ~3u;
+	if (offset < SIL_PORT_CONTROL_SET || offset >= SIL_PORT_ACTIVATE) /* request blocks, and where they are */
+		fuzz_anything();
 	dev->model->write(dev, 2, (which >> 6 & 1) * SIL_PORT_SIZE + offset, fb_rd_le32(r), size);
 }
 
@@ -86,9 +88,58 @@ static void command(struct fb_device *dev, struct fb_reader *r)
 	reg(dev, port, SIL_PORT_ACTIVATE + 8u * slot + 4, 0);
 }
 
+static void entry(uint8_t *p, uint64_t addr, uint32_t len, uint32_t flags)
+{
+	ata_put64(p, addr);
+	ata_put32(p + 8, len);
+	ata_put32(p + 12, flags);
+}
+
+/* A command that makes sense, and data in four pieces, the last two by a table, that have their places. */
+static void good_command(struct fb_device *dev, struct fb_reader *r)
+{
+	static const uint8_t opcodes[] = {ATA_READ_FPDMA_QUEUED, ATA_WRITE_FPDMA_QUEUED, ATA_READ_DMA, ATA_WRITE_DMA,
+					  ATA_READ_DMA_EXT, ATA_WRITE_DMA_EXT, ATA_READ_SECTORS, ATA_WRITE_SECTORS,
+					  ATA_IDENTIFY, ATA_DATA_SET_MANAGEMENT, ATA_READ_LOG_EXT, ATA_SMART};
+	uint8_t where = fb_rd_u8(r), what = fb_rd_u8(r), count = fb_rd_u8(r) % 48 + 1;
+	unsigned port = where >> 7, slot = (where & 31) % SIL_SLOTS, kind = what % (sizeof(opcodes) / sizeof(opcodes[0]));
+	bool ncq = kind < 2, write = kind < 8 ? kind & 1 : kind == 9;
+	uint32_t left = (kind == 8 || kind == 11 ? 1 : count) * 512u, at = where & 0x40 ? PAGE - 72 : 0, to_end;
+	static const uint16_t places[] = {0, 64, 128, 192, 8, 2048, PAGE - 64, PAGE - 24}; /* of tables in their page */
+	uint64_t page = fuzz_place(dev, PAGE, PAGE), block = page + at, tables = fuzz_place(dev, 2 * PAGE, PAGE);
+	uint64_t table = tables + places[what >> 4 & 7];
+	uint8_t *p = dev->mem + block, *fis = p + 8;
+
+	if (!page || !tables)
+		return;
+	fis[0] = ATA_FIS_H2D;
+	fis[1] = ATA_FIS_H2D_COMMAND;
+	fis[2] = opcodes[kind];
+	fis[3] = ncq ? count : kind == 9 ? 1 : kind == 11 ? 0xd0 : 0;
+	fis[4] = kind == 10 ? what >> 4 & 1 ? 0x10 : 0x30 : fb_rd_u8(r);
+	fis[5] = kind == 11 ? 0x4f : 0;
+	fis[6] = kind == 11 ? 0xc2 : 0;
+	fis[7] = ATA_DEV_LBA;
+	fis[12] = ncq ? (uint8_t)(slot << 3) : count;
+	for (unsigned i = 0; i < 4; i++) {
+		uint32_t piece = i < 3 ? fb_rd_le16(r) % (left + 1) : left;
+		uint64_t addr = fuzz_grant(DATA + i * 0x7001u, piece, write ? FUZZ_READ : FUZZ_WRITE);
+
+		left -= piece;
+		/* The last one is longer than the data. */
+		entry(i == 0 ? p + 32 : dev->mem + table + (i - 1) * 16, addr, i < 3 ? piece : piece + 100, i == 3 ? SIL_SGE_TRM : 0);
+	}
+	/* Blocks and tables are read with what is behind them in their page. */
+	to_end = PAGE - (table & (PAGE - 1));
+	entry(p + 48, fuzz_grant(table, to_end < SIL_SGT ? SIL_SGT : to_end, FUZZ_READ), 0, SIL_SGE_LNK);
+	block = fuzz_grant(block, PAGE - at, FUZZ_READ);
+	reg(dev, port, SIL_PORT_ACTIVATE + 8u * slot, (uint32_t)block);
+	reg(dev, port, SIL_PORT_ACTIVATE + 8u * slot + 4, (uint32_t)(block >> 32));
+}
+
 static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 {
-	unsigned op = fb_rd_u8(r) % 16;
+	unsigned op = fb_rd_u8(r) % 17;
 	char path[32];
 
 	if (op != 8 && op != FUZZ_MEMORY && op != FUZZ_ROUNDS && op != FUZZ_TIME && op != 15)
@@ -109,6 +160,9 @@ static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 	case 7:
 		command(dev, r);
 		break;
+	case 16:
+		good_command(dev, r);
+		break;
 	case 8: {
 		uint16_t offset = fb_rd_le16(r);
 
@@ -125,6 +179,7 @@ static void step(struct fb_device *dev, struct sil *s, struct fb_reader *r)
 		uint8_t offset = fb_rd_u8(r);
 
 		if (offset & 0x80) {
+			fuzz_anything(); /* any register, by its number */
 			dev->model->write(dev, 4, offset & 0xc, fb_rd_le32(r), 4);
 			dev->model->read(dev, 4, offset & 0x7c, 4);
 		} else {

@@ -20,6 +20,13 @@ def cmd(opcode, features=0, lba=0, count=1, slot=0, flags=0, sge=((0x88, 0x1000)
     return body + b''.join(struct.pack('<BH', *e) for e in sge)
 
 
+def good(kind, slot=0, count=8, table=0, pieces=(512, 512, 512), lba=0, port=0, page_end=False):
+    """A command whose data is granted: kinds as in good_command()."""
+    what = next(w for w in range(table << 4, 256) if w % 12 == kind)
+    head = bytes([16, slot | port << 7 | (0x40 if page_end else 0), what, count - 1])
+    return head + (b'' if kind == 10 else bytes([lba])) + b''.join(struct.pack('<H', n) for n in pieces)
+
+
 def mem(addr, data):
     return bytes([2]) + struct.pack('<HB', addr >> 3, len(data)) + data
 
@@ -34,6 +41,12 @@ TABLE = mem(0x8000, b''.join(struct.pack('<QII', 0x20000 + 700 * i, 300, 0) for 
 TORN, BACK, SHORT = bytes([15, 0]), bytes([15, 16]), bytes([15, 34])
 
 corpus = {
+    'granted': UP + b''.join(good(k, slot=k, count=c, lba=8 * k) + rounds() for k in range(12) for c in (1, 8, 40)) + rounds() * 3,
+    'granted-tables': UP + b''.join(good(k, slot=t, count=40, table=t, pieces=p, page_end=bool(t & 1)) + rounds() for k in (0, 1, 4, 5)
+                                    for t, p in enumerate(((0, 0, 0), (1, 1, 1), (20000, 0, 30), (511, 3, 9)) * 2)) + rounds() * 3,
+    'granted-resets': UP + b''.join(good(i % 2, slot=i, count=40) for i in range(9)) + rounds(1) + bytes([11, 1]) + UP + rounds() +
+                      b''.join(good(i % 2, slot=i, count=40) for i in range(9)) + port(0, 4) + rounds() + good(4, count=48) + rounds(2) +
+                      port(0, 1) + rounds(),
     'data': UP + b''.join(cmd(o, count=8, lba=8 * i, slot=i) + rounds() for i, o in
                           enumerate((0xc8, 0xca, 0x25, 0x35, 0x20, 0x30, 0xc4, 0xc5, 0x40, 0x3d))) + rounds(),
     'queue': UP + b''.join(cmd(0x60 + i % 2, features=8, lba=8 * i, slot=i) for i in range(12)) + rounds() * 4,

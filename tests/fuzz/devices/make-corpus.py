@@ -34,6 +34,14 @@ def reg(offset, value):
     return bytes([0]) + struct.pack('<HI', offset, value)
 
 
+def good(kind, a=0, b=0, q=0, off=0, split=0, sgl=None):
+    """A command whose data is granted: kinds as in good_command(); sgl: pieces, then bucket."""
+    head = bytes([16, kind | q << 3 | (0x80 if sgl else 0), a, b])
+    if sgl:
+        return head + bytes([len(sgl) - 2, sgl[0]]) + b''.join(struct.pack('<H', n) for n in sgl[1:])
+    return head + bytes([off, split])
+
+
 CONSUME = bytes([10])
 START = enable() + rounds() + pair() + pair(1)
 LIST = mem(0x22000, b''.join(struct.pack('<Q', 0x24000 + 4096 * i) for i in range(8)))
@@ -44,6 +52,16 @@ def sgl(*d):
 
 
 corpus = {
+    'granted': START + b''.join(good(k, a=a, b=8 * k, off=o, split=s) for k in (0, 1, 2) for a, o, s in
+                                ((0, 0, 0), (0, 63, 0), (7, 0, 0), (8, 4, 1), (31, 0, 0), (24, 9, 0), (31, 1, 1), (31, 1, 2))) +
+               rounds() * 4 + CONSUME,
+    'granted-sgl': START + b''.join(good(k, a=15, b=8, sgl=(1, 700, 3000, 1)) + good(k, a=7, sgl=(9, 4096))
+                                    for k in (0, 1, 2)) + rounds() * 4 + CONSUME,
+    'granted-admin': START + b''.join(good(4, a=c, off=c) + rounds() for c in (0, 1, 2, 3, 6, 16, 17, 18, 19)) + CONSUME +
+                     b''.join(good(5, a=p, b=200, off=60) + rounds() for p in (1, 2, 3, 4, 5)) + CONSUME +
+                     b''.join(good(k, a=i, b=i + 1) + rounds() for k in (7, 6) for i in (0, 1)) + good(3, a=20, b=4) + rounds(),
+    'granted-reset': START + b''.join(good(i % 3, a=31, b=i, off=1, split=i % 3) for i in range(20)) + rounds(2) + bytes([11, 1]) +
+                     rounds() + START + b''.join(good(i % 3, a=31, b=i) for i in range(9)) + rounds(1) + bytes([14, 0]) + rounds(),
     'identify': START + b''.join(cmd(0, 6, cdw10=c) + rounds() for c in (0, 1, 2, 3, 6, 0x10, 0x11, 0x12, 0x13)) + CONSUME,
     'logs': START + b''.join(cmd(0, 2, cdw10=0x7f0000 | p) + rounds() for p in (1, 2, 3, 4, 5, 9)) + CONSUME,
     'features': START + b''.join(cmd(0, 9, cdw10=f, cdw11=3) + cmd(0, 10, cdw10=f) + rounds() for f in range(1, 16)) + CONSUME,

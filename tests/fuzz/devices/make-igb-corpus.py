@@ -71,6 +71,8 @@ SCRIPTS = {
     'receive': RECEIVE + FRAMES + rounds(),
     'receive-legacy': setup(0x80) + give(0, 7) + FRAMES + rounds(),
     'receive-split': setup(0xa8) + give(0, 7) + FRAMES + rounds() + setup(0xb8) + give(0, 7) + FRAMES + rounds(),
+    'receive-split-other': b''.join(setup(w) + give(0, 7) + arrive(600, b'\xff' * 12 + b'\x08\x06') + arrive(61) + rounds()
+                                    for w in (0xa0, 0xa8, 0xb0, 0xb8)),
     'receive-held': setup(0x90) + FRAMES + rounds() + give(0, 3) + rounds() + reg(0x100, 0) + rounds(),
     'receive-drop': setup(0x98) + FRAMES + rounds() + give(0, 7),
     'rss': b''.join(setup(0x90 | q) + give(q, 5) for q in range(4)) + reg(0x5818, 0xffff0002) + reg(0x5c80, 0xda565a6d) +
@@ -79,6 +81,8 @@ SCRIPTS = {
             reg(0x152c, 7) + reg(0x1530, 7) + reg(0x1684, 400) + FRAMES + rounds() + bytes([12, 1]) + rounds(),
     'transmit': setup(4) + tx(0, 0, 100 | DEXT | DATA | EOP | RS) + rounds() + tx(0, 0, 30 | DEXT | DATA) +
                 tx(0, 0, 60 | DEXT | DATA | EOP | RS) + rounds(),
+    'head-write-back': setup(0xcc) + setup(0xcd) + tx(0, 0, 100 | DEXT | DATA | EOP | RS) + burst(1, 700, 63) + rounds() +
+                       burst(1, 700, 63) + rounds() + bytes([11, 1]) + setup(0xcc) + tx(0, 0, 100 | DEXT | DATA | EOP | RS) + rounds(),
     'transmit-legacy': setup(4) + tx(0, 0, 100 | 40 << 16 | EOP | RS | 1 << 26, 34 << 8) + rounds(),
     'checksums': HEAD + setup(4) + context(0, 14 << 9 | 20, IPV4 | TCP) +
                  tx(0, 0, 1000 | DEXT | DATA | EOP | RS | VLE, IXSM | TXSM) + context(0, 14 << 9 | 20, IPV4 | SCTP) +

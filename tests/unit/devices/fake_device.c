@@ -221,6 +221,8 @@ static int start(struct fb_device *dev, int kind, const struct fb_dma_seg *segs,
 	d = add(dev, kind);
 	d->segs = malloc(n * sizeof(*segs));
 	memcpy(d->segs, segs, n * sizeof(*segs));
+	for (unsigned i = 0; i < n && dev->place; i++)
+		d->segs[i].addr = dev->place(dev, segs[i].addr, segs[i].len, kind == WRITE);
 	d->n = n;
 	d->buf = buf;
 	if (!done) {

@@ -36,6 +36,8 @@ struct fb_device {
 	enum fb_irq_mode irq_mode; /* FB_IRQ_MSIX */
 	uint64_t clock_offset;
 	unsigned refuse_dma; /* the next so many calls return -ENOMEM */
+	/* Where in mem an access of the device goes; UINT64_MAX: nowhere. Asked when it is started. NULL: bus address 0 is mem's begin. */
+	uint64_t (*place)(struct fb_device *dev, uint64_t addr, uint64_t len, bool write);
 	bool (*busy)(struct fb_device *dev); /* has the model something under way that will end by itself? */
 
 	/* What it looks at. */
