@@ -322,6 +322,7 @@ static void test_coalescing(void **state)
 
 	host_start(&h, 1 << 20, "", 2, 64);
 	buf = host_alloc(&h, 4096, 4096);
+	fake_stop_clock(h.dev);
 	set_feature(&h, NVME_FEAT_COALESCING, 200 << 8 | 3); /* 20 ms or 4 entries */
 	set_feature(&h, NVME_FEAT_VECTOR, 1u << 16 | 2);      /* not vector 2 */
 	irqs = h.dev->irqs[1];

@@ -436,7 +436,12 @@ void fb_device_debug(struct fb_device *dev, const char *fmt, ...)
 
 uint64_t fb_device_now(struct fb_device *dev)
 {
-	return clock_ns() + dev->clock_offset;
+	return (dev->clock_stopped ? dev->clock_stopped : clock_ns()) + dev->clock_offset;
+}
+
+void fake_stop_clock(struct fb_device *dev)
+{
+	dev->clock_stopped = clock_ns();
 }
 
 void fake_advance(struct fb_device *dev, uint64_t ns)

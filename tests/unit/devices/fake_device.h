@@ -34,7 +34,7 @@ struct fb_device {
 	int fail_address;   /* status of accesses at fail_at.. */
 	uint64_t fail_at, fail_len;
 	enum fb_irq_mode irq_mode; /* FB_IRQ_MSIX */
-	uint64_t clock_offset;
+	uint64_t clock_offset, clock_stopped; /* 0: it runs */
 	unsigned refuse_dma; /* the next so many calls return -ENOMEM */
 	/* Where in mem an access of the device goes; UINT64_MAX: nowhere. Asked when it is started. NULL: bus address 0 is mem's begin. */
 	uint64_t (*place)(struct fb_device *dev, uint64_t addr, uint64_t len, bool write);
@@ -77,6 +77,8 @@ bool fake_until(struct fb_device *dev, bool (*cond)(void *arg), void *arg);
 /* Rounds until nothing happens any more for a while, and busy() says no. */
 void fake_settle(struct fb_device *dev);
 void fake_advance(struct fb_device *dev, uint64_t ns);
+/* From now on only fake_advance() moves the clock: what is to happen in time does so on a busy machine, too. */
+void fake_stop_clock(struct fb_device *dev);
 /* As the runtime: cancels DMA, then the model's reset(). */
 void fake_reset(struct fb_device *dev, enum fb_reset kind);
 /* The guest reads value i of the offer, as it may have it. False: read() gives something else. */
