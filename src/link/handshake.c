@@ -85,23 +85,24 @@ static size_t fb_wire_put_close(uint8_t *d, size_t cap, const struct fb_wire_hea
 	fb_put_be16(d + FB_WIRE_O_REASON, reason);
 	fb_put_be16(d + FB_WIRE_O_TEXT_LEN, (uint16_t)n);
 	if (n)
-		memcpy(d + FB_WIRE_O_TEXT, text, n);
+		memcpy(d + FB_WIRE_CLOSE_HLEN, text, n);
 	fb_wire_seal(d, FB_WIRE_CLOSE_HLEN + n);
 	return FB_WIRE_CLOSE_HLEN + n;
 }
 
 bool fb_wire_get_close(const uint8_t *d, size_t len, uint16_t *reason, char text[FB_WIRE_TEXT_MAX + 1])
 {
-	size_t n;
+	size_t n, hlen;
 
 	if (len < FB_WIRE_CLOSE_HLEN)
 		return false;
+	hlen = fb_get_be16(d + FB_WIRE_O_HLEN);
 	*reason = fb_get_be16(d + FB_WIRE_O_REASON);
 	n = fb_get_be16(d + FB_WIRE_O_TEXT_LEN);
-	if (n > len - FB_WIRE_CLOSE_HLEN || n > FB_WIRE_TEXT_MAX)
+	if (hlen < FB_WIRE_CLOSE_HLEN || hlen > len || n > len - hlen || n > FB_WIRE_TEXT_MAX)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		uint8_t c = d[FB_WIRE_O_TEXT + i];
+		uint8_t c = d[hlen + i];
 
 		text[i] = c >= 0x20 && c < 0x7f ? (char)c : '?';
 	}

@@ -107,8 +107,7 @@ enum {
 	FB_WIRE_O_R_VERSION_MAX = 34, /* 2 */
 	FB_WIRE_O_REASON = 36,        /* 2 */
 	FB_WIRE_O_TEXT_LEN = 38,      /* 2 */
-	FB_WIRE_O_TEXT = 40,
-	FB_WIRE_CLOSE_HLEN = 40,
+	FB_WIRE_CLOSE_HLEN = 40,      /* the text follows it */
 	FB_WIRE_TEXT_MAX = 127,
 };
 

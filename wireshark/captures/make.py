@@ -289,8 +289,8 @@ def link():
     damaged[50] ^= 1
     frames.append(root.frame(bytes(damaged)))
     frames.append(root.frame(root.data(0)[:40]))
-    # A REFUSE: it has no session of the sender.
-    refuse = box.datagram(3, struct.pack(">HHHH", 1, 1, 13, 7), b"not you")
+    # A REFUSE: it has no session of the sender. Of a later version, which has one more field.
+    refuse = box.datagram(3, struct.pack(">HHHHI", 1, 1, 13, 7, 0xffffffff), b"not you")
     frames.append(box.frame(refuse[:16] + b"\0" * 8 + refuse[24:28] + struct.pack(">I", crc32c(refuse[:16] + b"\0" * 8 +
                                                                                            refuse[24:28] + refuse[32:])) +
                             refuse[32:]))

@@ -313,7 +313,8 @@ local function hello(buf, pinfo, tree, kind, from, infos)
 end
 
 local function closing(buf, tree, kind, infos)
-    if buf:len() < 40 or 40 + buf(38, 2):uint() > buf:len() then
+    local at = buf(6, 2):uint()
+    if at < 40 or at + buf(38, 2):uint() > buf:len() then
         tree:add_proto_expert_info(e.header)
         return
     end
@@ -321,9 +322,9 @@ local function closing(buf, tree, kind, infos)
     tree:add(f.version_min, buf(32, 2))
     tree:add(f.version_max, buf(34, 2))
     tree:add(f.reason, buf(36, 2))
-    if len > 0 then tree:add(f.text, buf(40, len), farbus.text(buf(40, len))) end
+    if len > 0 then tree:add(f.text, buf(at, len), farbus.text(buf(at, len))) end
     infos[#infos + 1] = string.format("%s: %s%s", kinds[kind], reasons[reason] or reason,
-                                      len > 0 and ": " .. farbus.text(buf(40, len)) or "")
+                                      len > 0 and ": " .. farbus.text(buf(at, len)) or "")
 end
 
 local function listing(buf, tree, kind, infos)

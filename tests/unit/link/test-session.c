@@ -399,6 +399,30 @@ static void refuse_with(struct pair *p, enum fb_link_reason reason, uint16_t ver
 	assert_true(fb_link_deadline(p->side[0].link) == UINT64_MAX);
 }
 
+/* What a later version may have between our fields and the text is skipped. */
+static void test_close_of_a_later_version(void **state)
+{
+	struct fb_wire_head h = {.kind = FB_WIRE_CLOSE, .hlen = FB_WIRE_CLOSE_HLEN, .session = 1, .from = 2};
+	char text[FB_WIRE_TEXT_MAX + 1];
+	uint8_t d[64];
+	uint16_t reason;
+	size_t n = fb_wire_put_close(d, sizeof(d), &h, FB_LINK_R_HOLD, "text");
+
+	assert_true(fb_wire_get_close(d, n, &reason, text));
+	assert_string_equal(text, "text");
+	memmove(d + FB_WIRE_CLOSE_HLEN + 4, d + FB_WIRE_CLOSE_HLEN, 4);
+	memset(d + FB_WIRE_CLOSE_HLEN, 0xff, 4);
+	fb_put_be16(d + FB_WIRE_O_HLEN, FB_WIRE_CLOSE_HLEN + 4);
+	assert_true(fb_wire_get_close(d, n + 4, &reason, text));
+	assert_int_equal(reason, FB_LINK_R_HOLD);
+	assert_string_equal(text, "text");
+	assert_false(fb_wire_get_close(d, n + 3, &reason, text));
+	fb_put_be16(d + FB_WIRE_O_HLEN, FB_WIRE_CLOSE_HLEN - 4);
+	assert_false(fb_wire_get_close(d, n + 4, &reason, text));
+	fb_put_be16(d + FB_WIRE_O_HLEN, (uint16_t)(n + 8));
+	assert_false(fb_wire_get_close(d, n + 4, &reason, text));
+}
+
 static void test_refuse(void **state)
 {
 	struct pair *p = new_pair();
@@ -863,6 +887,7 @@ int main(void)
 		cmocka_unit_test(test_first_data_lost), cmocka_unit_test(test_candidates),
 		cmocka_unit_test(test_small_path),   cmocka_unit_test(test_accept_errors),
 		cmocka_unit_test(test_hello_table),  cmocka_unit_test(test_refuse),
+		cmocka_unit_test(test_close_of_a_later_version),
 		cmocka_unit_test(test_coalesce),     cmocka_unit_test(test_ping_pong),
 		cmocka_unit_test(test_classes),	     cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_overflow),     cmocka_unit_test(test_credit_lost),
