@@ -423,6 +423,7 @@ static void accept_hello(struct fb_carrier *c, const struct fb_net_addr *from, c
 	if (!err)
 		err = fb_link_accept(&p->link, &config, &c->self, data, len, nonce, &fb_link_port_user, p,
 				     fb_loop_now(c->loop));
+	p->begun = !err;
 	if (!err)
 		err = fb_carrier_add_port(p);
 	if (!err) {

@@ -40,6 +40,7 @@ struct fb_link_port {
 	char function[FB_LINK_NAME_MAX];
 	uint64_t remote_session;
 
+	bool begun;      /* there is, or was, a session: both ends said so */
 	bool closed;     /* fb_port_close() was called: no callback any more, freed at the next flush */
 	bool down_due;   /* the link is dead and the user has not heard */
 	bool down_told;

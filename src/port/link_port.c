@@ -87,6 +87,7 @@ static void state(void *arg, enum fb_link_state state, enum fb_link_reason reaso
 	if (p->closed)
 		return;
 	if (state == FB_LINK_UP) {
+		p->begun = true;
 		log_session(p, "link up");
 		if (p->port.user && p->port.user->up)
 			p->port.user->up(p->port.arg);
@@ -115,7 +116,10 @@ void fb_link_port_announce(struct fb_link_port *p)
 		return;
 	p->down_told = true;
 	fb_carrier_end_session(p);
-	log_session(p, "link down: %s%s%s", fb_link_reason_name(p->reason), *p->text ? ": " : "", p->text);
+	if (p->begun)
+		log_session(p, "link down: %s%s%s", fb_link_reason_name(p->reason), *p->text ? ": " : "", p->text);
+	else /* its user says so, and knows how often it has been said */
+		fb_debug(p->name, "no session: %s%s%s", fb_link_reason_name(p->reason), *p->text ? ": " : "", p->text);
 	if (!p->closed && p->port.user && p->port.user->down)
 		p->port.user->down(p->port.arg, p->reason, p->text);
 }

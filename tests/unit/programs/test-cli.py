@@ -24,6 +24,8 @@ import time
 import unittest
 
 FARBUS, SOURCE = sys.argv[1], pathlib.Path(sys.argv[2])
+sys.path.insert(0, str(SOURCE / "wireshark/captures"))
+from make import crc32c  # noqa: E402
 PATIENCE = 30  # s: for a loaded machine under sanitizers; nothing here takes so long
 PREFIX = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (error: |warning: )?")
 LOGGED = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (error|warning): ")  # a daemon's errors
@@ -81,6 +83,43 @@ class Daemon:
             self.process.stdout.close()
             self.process.stderr.close()
         return status
+
+
+class OtherBox:
+    """A box of another make: its directory names those versions and has ssd0, whose HELLO it refuses so. From docs/protocol.md."""
+
+    def __init__(self, versions, reason=0, text=b"", refuses=None):
+        self.versions, self.reason, self.text, self.refuses, self.hellos = versions, reason, text, refuses or versions, 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = "udp:127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _send(self, to, kind, session, fields, payload=b""):
+        head = struct.pack(">HBBBBHQQI", 0x4642, 1, kind, 0, 0, 32 + len(fields), session, 0, 1)
+        self.socket.sendto(head + struct.pack(">I", crc32c(head + fields + payload)) + fields + payload, to)
+
+    def _serve(self):
+        while True:
+            data, who = self.socket.recvfrom(65536)
+            if not data:
+                return
+            if data[3] == 6: # LIST
+                entry = struct.pack(">32s16s16sHHIIII", b"ssd0", b"nvme", b"", 0x1b36, 0x10, 0x10802, 0, 0, 0)[:80]
+                n = int(self.versions[0] <= 1 <= self.versions[1])
+                fields = struct.pack(">4sIHHIHHIQ16s", data[32:36], 0, *self.versions, n, n, 80, 0, 1, b"box")
+                self._send(who, 7, 0, fields, n * entry.ljust(80, b"\0"))
+            elif data[3] == 1: # HELLO
+                self.hellos += 1
+                self._send(who, 3, int.from_bytes(data[16:24], "big"),
+                           struct.pack(">HHHH", *self.refuses, self.reason, len(self.text)), self.text)
+
+    def close(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", self.socket.getsockname())
+        self.thread.join(PATIENCE)
+        self.socket.close()
 
 
 class Case(unittest.TestCase):
@@ -469,6 +508,25 @@ class Running(Case):
             time.sleep(0.05)
         said = [line for line in root.lines if "ignored" in line or "longer" in line]
         self.assertEqual(len(said), 2, root.lines)
+
+    def test_box_of_another_version(self):
+        """By its directory, or when a function is asked for: said once, however often it is tried, and shown by ls."""
+        for other, note in ((OtherBox((2, 3)), "speaks another version of the protocol"),
+                            (OtherBox((1, 1), 3, refuses=(2, 4)), "it speaks protocol versions 2 to 4, we 1 to 1"),
+                            (OtherBox((1, 1), 3, b"no suite in common"), "no suite in common"),
+                            (OtherBox((1, 1), 13, b"not\nyou"), "not allowed: not?you"),
+                            (OtherBox((1, 1), 999, b"x" * 127), "protocol broken: x+")):
+            with self.subTest(note):
+                self.addCleanup(other.close)
+                root = self.root("--connect", other.address)
+                root.wait_line(note.replace("?", "."))
+                deadline = time.monotonic() + PATIENCE
+                while other.hellos < 3 and other.versions == (1, 1):
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.02)
+                self.assertEqual(len([line for line in root.lines if re.search(note.replace("?", "."), line)]), 1, root.lines)
+                self.assertRegex(self.ask("root.sock", "ls"), note.replace("?", "."))
+                root.stop()
 
     def test_two_ways_to_stop(self):
         box, _ = self.box()
