@@ -404,10 +404,14 @@ static void test_close_of_a_later_version(void **state)
 {
 	struct fb_wire_head h = {.kind = FB_WIRE_CLOSE, .hlen = FB_WIRE_CLOSE_HLEN, .session = 1, .from = 2};
 	char text[FB_WIRE_TEXT_MAX + 1];
-	uint8_t d[64];
+	uint8_t d[64] = {0};
 	uint16_t reason;
-	size_t n = fb_wire_put_close(d, sizeof(d), &h, FB_LINK_R_HOLD, "text");
+	size_t n = FB_WIRE_CLOSE_HLEN + 4;
 
+	fb_wire_put_head(d, &h);
+	fb_put_be16(d + FB_WIRE_O_REASON, FB_LINK_R_HOLD);
+	fb_put_be16(d + FB_WIRE_O_TEXT_LEN, 4);
+	memcpy(d + FB_WIRE_CLOSE_HLEN, "text", 4);
 	assert_true(fb_wire_get_close(d, n, &reason, text));
 	assert_string_equal(text, "text");
 	memmove(d + FB_WIRE_CLOSE_HLEN + 4, d + FB_WIRE_CLOSE_HLEN, 4);
