@@ -50,11 +50,11 @@ static uint64_t place(struct fb_device *dev, uint64_t addr, uint64_t len, bool w
 
 	if ((addr & GRANT_BITS) != GRANT)
 		return fb_in_range(addr, len, plain) ? addr : UINT64_MAX;
-	if (number >= n_grants)
-		outside(addr, len, write, NULL);
-	else if (number < first_grant || at < g->at || !fb_in_range(at - g->at, len, g->len) || !(g->access & (write ? FUZZ_WRITE : FUZZ_READ)))
-		outside(addr, len, write, g);
-	return anything ? UINT64_MAX : at;
+	if (number < n_grants && number >= first_grant && at >= g->at && fb_in_range(at - g->at, len, g->len) &&
+	    g->access & (write ? FUZZ_WRITE : FUZZ_READ))
+		return at;
+	outside(addr, len, write, number < n_grants ? g : NULL);
+	return UINT64_MAX;
 }
 
 uint64_t fuzz_place(struct fb_device *dev, uint64_t len, uint64_t align)
