@@ -61,14 +61,7 @@ static void drop(struct client *c)
 
 static void warn_limited(struct fb_control *control, const char *what)
 {
-	uint64_t left_out;
-
-	if (!fb_log_allowed(&control->limit, fb_loop_now(control->loop), &left_out))
-		return;
-	if (left_out)
-		fb_warn("control", "%s (%llu such lines were left out)", what, (unsigned long long)left_out);
-	else
-		fb_warn("control", "%s", what);
+	fb_warn_limited(&control->limit, fb_loop_now(control->loop), "control", "%s", what);
 }
 
 /* Sends what the socket takes and arms for what is next. May free the client. */

@@ -357,15 +357,13 @@ static void refuse(struct fb_carrier *c, const struct fb_net_addr *from, const s
 {
 	uint8_t out[512];
 	char address[72];
-	uint64_t left_out;
 
 	if (reason <= FB_LINK_R_NONE || reason >= FB_LINK_REASONS)
 		reason = FB_LINK_R_NO_FUNCTION;
 	c->stats.refused[reason]++;
-	if (fb_log_allowed(&c->refuse_limit, fb_loop_now(c->loop), &left_out))
-		fb_warn(NULL, "%s:%s asks for \"%s\": refused: %s%s%s (%" PRIu64 " more since the last message)",
-			c->base->name, c->base->format(from, address, sizeof(address)), h->function,
-			fb_link_reason_name(reason), text ? ": " : "", text ? text : "", left_out);
+	fb_warn_limited(&c->refuse_limit, fb_loop_now(c->loop), NULL, "%s:%s asks for \"%s\": refused: %s%s%s", c->base->name,
+			c->base->format(from, address, sizeof(address)), h->function, fb_link_reason_name(reason),
+			text ? ": " : "", text ? text : "");
 	fb_carrier_send_one(c, from, out, fb_link_refuse(data, len, reason, text ? text : "", out, sizeof(out)));
 }
 

@@ -19,15 +19,12 @@ _Static_assert((int)FB_LINK_P == (int)PCIE_FC_P && (int)FB_LINK_NP == (int)PCIE_
 static void malformed(struct fb_link_port *p, enum pcie_tlp_error error, enum fb_link_class cls,
 		      const struct pcie_tlp *tlp, size_t len)
 {
-	uint64_t left_out;
-
 	p->rx_malformed[error]++;
-	if (!fb_log_allowed(&p->malformed_limit, fb_loop_now(p->carrier->loop), &left_out))
-		return;
-	fb_warn(p->name, "malformed TLP dropped: %s (%s, class %s, %zu bytes; %" PRIu64 " more since the last message)",
-		error == E_CLASS ? "sent in the wrong class" : pcie_tlp_error_name(error),
-		error <= PCIE_TLP_E_TYPE ? "type unknown" : pcie_tlp_type_name(tlp->type),
-		cls == FB_LINK_P ? "posted" : cls == FB_LINK_NP ? "non-posted" : "completion", len, left_out);
+	fb_warn_limited(&p->malformed_limit, fb_loop_now(p->carrier->loop), p->name,
+			"malformed TLP dropped: %s (%s, class %s, %zu bytes)",
+			error == E_CLASS ? "sent in the wrong class" : pcie_tlp_error_name(error),
+			error <= PCIE_TLP_E_TYPE ? "type unknown" : pcie_tlp_type_name(tlp->type),
+			cls == FB_LINK_P ? "posted" : cls == FB_LINK_NP ? "non-posted" : "completion", len);
 }
 
 /* -vv: each TLP, after it was sent and before it is handed on. */
@@ -64,21 +61,9 @@ static bool deliver(void *arg, enum fb_link_class cls, const uint8_t *data, size
 }
 
 /* Sessions come and go as peers like: no more lines than somebody would read. */
-__attribute__((format(printf, 2, 3))) static void log_session(struct fb_link_port *p, const char *fmt, ...)
-{
-	char more[64] = "", text[192];
-	uint64_t left_out;
-	va_list ap;
-
-	if (!fb_log_allowed_burst(&p->carrier->session_limit, FB_CARRIER_LINES, fb_loop_now(p->carrier->loop), &left_out))
-		return;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	if (left_out)
-		snprintf(more, sizeof(more), " (%" PRIu64 " more such lines left out)", left_out);
-	fb_info(p->name, "%s%s", text, more);
-}
+#define log_session(p, ...)                                                                                            \
+	fb_log_limited(&(p)->carrier->session_limit, FB_CARRIER_LINES, fb_loop_now((p)->carrier->loop), FB_LOG_INFO,   \
+		       (p)->name, __VA_ARGS__)
 
 static void state(void *arg, enum fb_link_state state, enum fb_link_reason reason, const char *text)
 {

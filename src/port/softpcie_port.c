@@ -100,14 +100,13 @@ static void read_done(void *arg, int status)
 	struct dma *d = arg;
 	struct fb_softpcie_port *p = d->p;
 	unsigned generation = d->generation;
-	uint64_t left_out;
 	uint32_t done = 0;
 	struct pcie_tlp cpl;
 
-	if (status == -ETIMEDOUT && fb_log_allowed(&p->log_given_up, fb_loop_now(p->loop), &left_out))
-		fb_warn(p->name, "no completion for the read of %u bytes at 0x%" PRIx64 " after %u tries: aborted (%" PRIu64
-				 " more since the last message)",
-			d->len, d->addr, p->c.remote.retries + 1, left_out);
+	if (status == -ETIMEDOUT)
+		fb_warn_limited(&p->log_given_up, fb_loop_now(p->loop), p->name,
+				"no completion for the read of %u bytes at 0x%" PRIx64 " after %u tries: aborted", d->len,
+				d->addr, p->c.remote.retries + 1);
 	if (status && generation == p->generation) {
 		pcie_completion_status(&d->request, 0, status == -EFAULT ? PCIE_CPL_UR : PCIE_CPL_CA, &cpl);
 		deliver(p, &cpl);
@@ -155,7 +154,6 @@ static int start_read(struct fb_softpcie_port *p, const struct pcie_tlp *tlp)
 static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 {
 	struct fb_softpcie_port *p = PORT(port, port);
-	uint64_t left_out;
 	int err;
 
 	switch (tlp->type) {
@@ -173,9 +171,8 @@ static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 		return 0;
 	default:
 		p->count.tlps_dropped++;
-		if (fb_log_allowed(&p->log_dropped, fb_loop_now(p->loop), &left_out))
-			fb_warn(p->name, "%s is not carried by SoftPCIe: dropped (%" PRIu64 " more since the last message)",
-				pcie_tlp_type_name(tlp->type), left_out);
+		fb_warn_limited(&p->log_dropped, fb_loop_now(p->loop), p->name, "%s is not carried by SoftPCIe: dropped",
+				pcie_tlp_type_name(tlp->type));
 		return 0;
 	}
 	if (err == -EAGAIN)

@@ -25,26 +25,21 @@ enum { RCB = 64 };
 void fb_dma_refused(struct fb_root_function *f, const struct pcie_tlp *tlp, int err)
 {
 	char text[128];
-	uint64_t left_out;
 
 	if (err == -EACCES)
 		f->count.dma_forbidden++;
 	else
 		f->count.dma_unmapped++;
-	if (fb_log_allowed(&f->log_unmapped, fb_function_now(f), &left_out))
-		fb_warn(f->name, "%s: %s (%" PRIu64 " more since the last such line)",
+	fb_warn_limited(&f->log_unmapped, fb_function_now(f), f->name, "%s: %s",
 			err == -EACCES ? "not allowed there by the VM" : "outside the VM's memory",
-			pcie_tlp_describe(tlp, text, sizeof(text)), left_out);
+			pcie_tlp_describe(tlp, text, sizeof(text)));
 }
 
 static void faulted(struct fb_root_function *f)
 {
-	uint64_t left_out;
-
 	f->count.dma_faults++;
-	if (fb_log_allowed(&f->log_fault, fb_function_now(f), &left_out))
-		fb_warn(f->name, "the client's memory file is shorter than what it mapped: access refused (%" PRIu64
-				 " more since the last such line)", left_out);
+	fb_warn_limited(&f->log_fault, fb_function_now(f), f->name,
+			"the client's memory file is shorter than what it mapped: access refused");
 }
 
 /* ---- Completions --------------------------------------------------------------------- */
@@ -194,7 +189,6 @@ static bool atomic_op(struct fb_root_function *f, const struct pcie_tlp *tlp)
 
 static void message(struct fb_root_function *f, const struct pcie_tlp *tlp)
 {
-	uint64_t left_out;
 	unsigned code = tlp->msg_code;
 
 	f->count.messages++;
@@ -204,12 +198,10 @@ static void message(struct fb_root_function *f, const struct pcie_tlp *tlp)
 			fb_irq_intx(f, code < PCIE_MSG_DEASSERT_INTA);
 	} else if (code == PCIE_MSG_ERR_COR || code == PCIE_MSG_ERR_NONFATAL || code == PCIE_MSG_ERR_FATAL) {
 		f->count.errors_reported++;
-		if (fb_log_allowed(&f->log_error, fb_function_now(f), &left_out))
-			fb_warn(f->name, "reports a %s error (%" PRIu64 " more since the last such line)",
+		fb_warn_limited(&f->log_error, fb_function_now(f), f->name, "reports a %s error",
 				code == PCIE_MSG_ERR_COR	? "correctable"
 				: code == PCIE_MSG_ERR_NONFATAL ? "non-fatal"
-								: "fatal",
-				left_out);
+								: "fatal");
 	} else if (code == PCIE_MSG_VENDOR_TYPE1 && !fb_function_in_reset(f)) {
 		fb_vm_ring_message(f, tlp);
 		fb_vm_offer_message(f, tlp);
@@ -220,12 +212,10 @@ static void message(struct fb_root_function *f, const struct pcie_tlp *tlp)
 static bool unsupported(struct fb_root_function *f, const struct pcie_tlp *tlp)
 {
 	char text[128];
-	uint64_t left_out;
 
 	f->count.unsupported++;
-	if (fb_log_allowed(&f->log_unsupported, fb_function_now(f), &left_out))
-		fb_warn(f->name, "a root does not serve this: %s (%" PRIu64 " more since the last such line)",
-			pcie_tlp_describe(tlp, text, sizeof(text)), left_out);
+	fb_warn_limited(&f->log_unsupported, fb_function_now(f), f->name, "a root does not serve this: %s",
+			pcie_tlp_describe(tlp, text, sizeof(text)));
 	if (pcie_tlp_fc(tlp->type) == PCIE_FC_NP)
 		fb_dma_complete_error(f, tlp, PCIE_CPL_UR);
 	return true;
@@ -234,13 +224,10 @@ static bool unsupported(struct fb_root_function *f, const struct pcie_tlp *tlp)
 static bool wrong_requester(struct fb_root_function *f, const struct pcie_tlp *tlp)
 {
 	char text[128];
-	uint64_t left_out;
 
 	f->count.dma_bad_requester++;
-	if (fb_log_allowed(&f->log_requester, fb_function_now(f), &left_out))
-		fb_warn(f->name, "dropped a request under another function's ID: %s (%" PRIu64
-				 " more since the last such line)",
-			pcie_tlp_describe(tlp, text, sizeof(text)), left_out);
+	fb_warn_limited(&f->log_requester, fb_function_now(f), f->name, "dropped a request under another function's ID: %s",
+			pcie_tlp_describe(tlp, text, sizeof(text)));
 	return true;
 }
 

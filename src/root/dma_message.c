@@ -292,12 +292,9 @@ static const uint8_t *read_data(const struct fb_root_function *f, const struct f
 
 static void bad_reply(struct fb_root_function *f, const struct vfio_user_message *msg, const char *what)
 {
-	uint64_t left_out;
-
 	f->count.client_errors++;
-	if (fb_log_allowed(&f->log_client, fb_function_now(f), &left_out))
-		fb_warn(f->name, "%s reply of %u bytes from the client: %s (%" PRIu64 " more since the last such line)",
-			fb_vu_command_name(msg->command), msg->len + VFIO_USER_HEADER, what, left_out);
+	fb_warn_limited(&f->log_client, fb_function_now(f), f->name, "%s reply of %u bytes from the client: %s",
+			fb_vu_command_name(msg->command), msg->len + VFIO_USER_HEADER, what);
 }
 
 static void complete_read(struct fb_root_function *f, struct fb_dma_slot *s, const struct vfio_user_message *msg)

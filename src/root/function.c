@@ -18,8 +18,6 @@
  * the device out, or QEMU ended). Then the function starts over.
  */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,10 +94,8 @@ static void accepted(struct fb_listener *l, int fd)
 static void accept_failed(struct fb_listener *l, int err)
 {
 	struct fb_root_function *f = FB_CONTAINER(l, struct fb_root_function, listener);
-	uint64_t left_out;
 
-	if (fb_log_allowed(&f->log_refused, fb_function_now(f), &left_out))
-		fb_error(f->name, "accept: %s", strerror(err));
+	fb_log_limited(&f->log_refused, 0, fb_function_now(f), FB_LOG_ERROR, f->name, "accept: %s", strerror(err));
 }
 
 /* 0 or -errno; f->note says what is wrong. */
@@ -152,35 +148,20 @@ failed:
 }
 
 /* Clients come and go as fast as they like: no more lines than somebody would read. */
-__attribute__((format(printf, 3, 4))) static void log_client(struct fb_root_function *f, enum fb_log_level level,
-							      const char *fmt, ...)
-{
-	char more[64] = "", text[192];
-	uint64_t left_out;
-	va_list ap;
-
-	if (!fb_log_allowed_burst(&f->log_come, CLIENT_LINES, fb_function_now(f), &left_out))
-		return;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	if (left_out)
-		snprintf(more, sizeof(more), " (%" PRIu64 " more such lines left out)", left_out);
-	fb_log(level, f->name, "%s%s", text, more);
-}
+#define log_client(f, level, ...)                                                                                      \
+	fb_log_limited(&(f)->log_come, CLIENT_LINES, fb_function_now(f), level, (f)->name, __VA_ARGS__)
 
 int fb_function_client(struct fb_root_function *f, int fd)
 {
 	struct ucred cred = {0};
 	socklen_t len = sizeof(cred);
-	uint64_t left_out;
 	int err;
 
 	if (f->state != FB_ROOT_READY) {
 		fb_vu_hang_up(fd);
 		f->count.clients_refused++;
-		if (fb_log_allowed(&f->log_refused, fb_function_now(f), &left_out))
-			fb_warn(f->name, "a second client was refused: it is %s (pid %d has it)",
+		fb_warn_limited(&f->log_refused, fb_function_now(f), f->name,
+				"a second client was refused: it is %s (pid %d has it)",
 				fb_root_function_state_name(f->state), f->client_pid);
 		return -EBUSY;
 	}

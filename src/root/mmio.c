@@ -212,15 +212,13 @@ void fb_vm_release_held(struct fb_root_function *f)
 static void log_timeout(struct fb_vm_access *vm)
 {
 	struct fb_root_function *f = vm->f;
-	uint64_t left_out;
+	bool read = vm->command == VFIO_USER_REGION_READ;
 
 	f->count.read_timeouts++;
-	if (!fb_log_allowed(&f->log_timeout, fb_function_now(f), &left_out))
-		return;
-	fb_warn(f->name, "%s of %u bytes at 0x%" PRIx64 " in region %u: no answer within %" PRIu64
-			 " ms, the VM gets %s (%" PRIu64 " more since the last such line)",
-		vm->command == VFIO_USER_REGION_READ ? "read" : "write", vm->count, vm->offset, vm->region,
-		f->env->answer_ns / 1000000, vm->command == VFIO_USER_REGION_READ ? "all ones" : "no error", left_out);
+	fb_warn_limited(&f->log_timeout, fb_function_now(f), f->name,
+			"%s of %u bytes at 0x%" PRIx64 " in region %u: no answer within %" PRIu64 " ms, the VM gets %s",
+			read ? "read" : "write", vm->count, vm->offset, vm->region, f->env->answer_ns / 1000000,
+			read ? "all ones" : "no error");
 }
 
 static void done(struct fb_access *access, int status)

@@ -146,13 +146,11 @@ static void refuse(struct session *s, const struct pcie_tlp *tlp, enum refusal w
 {
 	uint64_t *counters[] = {&s->count.denied, &s->count.unmapped, &s->count.forbidden,
 				&s->count.stray,  &s->count.unsupported, &s->count.faults};
-	uint64_t left_out;
 	char text[128];
 
 	++*counters[why];
-	if (fb_log_allowed(why == DENIED ? &s->log_denied : &s->log_other, fb_loop_now(s->remote->loop), &left_out))
-		fb_warn(s->name, "%s: %s (%" PRIu64 " more since the last such line)", refusals[why],
-			pcie_tlp_describe(tlp, text, sizeof(text)), left_out);
+	fb_warn_limited(why == DENIED ? &s->log_denied : &s->log_other, fb_loop_now(s->remote->loop), s->name, "%s: %s",
+			refusals[why], pcie_tlp_describe(tlp, text, sizeof(text)));
 	if (pcie_tlp_fc(tlp->type) == PCIE_FC_NP) {
 		complete_error(s, tlp, PCIE_CPL_UR);
 	} else if (pcie_tlp_fc(tlp->type) == PCIE_FC_P) {
@@ -529,12 +527,9 @@ static const struct fb_port_user session_user = {.tlp = tlp_arrived, .up = up, .
 
 static int turn_away(struct fb_remote *remote, const char *peer, const char *function, int reason, const char *why)
 {
-	uint64_t left_out;
-
 	remote->refused++;
-	if (fb_log_allowed(&remote->log_refused, fb_loop_now(remote->loop), &left_out))
-		fb_warn(peer, "remote access to the memory of %s refused: %s (%" PRIu64 " more since the last such line)",
-			function, why, left_out);
+	fb_warn_limited(&remote->log_refused, fb_loop_now(remote->loop), peer, "remote access to the memory of %s refused: %s",
+			function, why);
 	return reason;
 }
 

@@ -106,7 +106,6 @@ static int dma_map(struct fb_root_function *f, struct vfio_user_message *msg)
 	uint32_t argsz = fb_rd_le32(&rd), flags = fb_rd_le32(&rd);
 	uint64_t offset = fb_rd_le64(&rd), address = fb_rd_le64(&rd), size = fb_rd_le64(&rd);
 	const char *why;
-	uint64_t left_out;
 	int err;
 
 	if (!fb_rd_ok(&rd) || argsz < VFIO_USER_DMA_MAP_BODY || msg->n_fds > 1)
@@ -114,8 +113,9 @@ static int dma_map(struct fb_root_function *f, struct vfio_user_message *msg)
 	err = fb_dma_map_add(&f->dma.map, address, size, flags, msg->n_fds ? msg->fds[0] : -1, offset, &why);
 	if (err < 0)
 		return err;
-	if (why && fb_log_allowed(&f->log_client, fb_function_now(f), &left_out))
-		fb_warn(f->name, "memory at 0x%" PRIx64 " is reached by messages, slowly: %s", address, why);
+	if (why)
+		fb_warn_limited(&f->log_client, fb_function_now(f), f->name,
+				"memory at 0x%" PRIx64 " is reached by messages, slowly: %s", address, why);
 	reply(f, msg, 0);
 	if (f->dma.map.without_host)
 		fb_dma_probe(f);
@@ -300,16 +300,13 @@ static const struct command commands[VFIO_USER_COMMANDS] = {
 
 static void refused(struct fb_root_function *f, const struct vfio_user_message *msg, int err)
 {
-	uint64_t left_out;
-
 	/* Asking for what is optional is no error. */
 	if (err != -ENOTSUP) {
 		f->count.client_errors++;
-		if (fb_log_allowed(&f->log_client, fb_function_now(f), &left_out))
-			fb_warn(f->name, "%s (command %u, %u bytes, %u descriptors) from the client refused: %s (%" PRIu64
-					 " more since the last such line)",
+		fb_warn_limited(&f->log_client, fb_function_now(f), f->name,
+				"%s (command %u, %u bytes, %u descriptors) from the client refused: %s",
 				fb_vu_command_name(msg->command), msg->command, msg->len + VFIO_USER_HEADER, msg->n_fds,
-				strerror(-err), left_out);
+				strerror(-err));
 	}
 	if (!no_reply(msg))
 		fb_vu_reply_error(&f->vu, msg->id, msg->command, -err);

@@ -138,8 +138,8 @@ __attribute__((format(printf, 5, 6))) static void complain(struct fb_softpcie *s
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fb_warn(s->name, "%s, port 0x%x: %s (%" PRIu64 " more since the last message)",
-		fb_softpcie_format_addr(addr, from, sizeof(from)), port, text, left_out);
+	fb_log_left_out(left_out, FB_LOG_WARN, s->name, "%s, port 0x%x: %s",
+			fb_softpcie_format_addr(addr, from, sizeof(from)), port, text);
 }
 
 void fb_softpcie_bad_packet(struct fb_softpcie *s, unsigned peer, uint16_t port, const char *what)

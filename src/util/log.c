@@ -67,7 +67,7 @@ static size_t add(char *line, size_t used, size_t cap, const char *text)
 	return used + n;
 }
 
-void fb_vlog(enum fb_log_level level, const char *object, const char *fmt, va_list ap)
+static void write_line(enum fb_log_level level, const char *object, uint64_t left_out, const char *fmt, va_list ap)
 {
 	char line[1024], *text;
 	const size_t cap = sizeof(line) - 1; /* the newline's place */
@@ -100,6 +100,12 @@ void fb_vlog(enum fb_log_level level, const char *object, const char *fmt, va_li
 	n = vsnprintf(text, sizeof(line) - used, fmt, ap);
 	if (n > 0)
 		used = (size_t)n < cap - used ? used + (size_t)n : cap;
+	if (left_out) {
+		char more[64];
+
+		snprintf(more, sizeof(more), " (%" PRIu64 " more since the last such line)", left_out);
+		used = add(line, used, cap, more);
+	}
 	/* Names and texts come from peers and guests: one event stays one line, and moves no cursor. */
 	for (size_t i = from; i < used; i++) {
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
@@ -109,6 +115,20 @@ void fb_vlog(enum fb_log_level level, const char *object, const char *fmt, va_li
 	while (write(STDERR_FILENO, line, used) < 0 && errno == EINTR)
 		;
 	errno = saved;
+}
+
+void fb_vlog(enum fb_log_level level, const char *object, const char *fmt, va_list ap)
+{
+	write_line(level, object, 0, fmt, ap);
+}
+
+void fb_log_left_out(uint64_t left_out, enum fb_log_level level, const char *object, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	write_line(level, object, left_out, fmt, ap);
+	va_end(ap);
 }
 
 void fb_log(enum fb_log_level level, const char *object, const char *fmt, ...)

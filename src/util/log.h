@@ -62,6 +62,20 @@ bool fb_log_allowed(struct fb_log_limit *limit, uint64_t now_ns, uint64_t *suppr
 /* As above for events that come in groups: after a calm time, `burst` more lines at once. */
 bool fb_log_allowed_burst(struct fb_log_limit *limit, unsigned burst, uint64_t now_ns, uint64_t *suppressed);
 
+/*
+ * A line, if the limit allows it now; at its end stands how many were left out,
+ * unless none were. What is to be printed is evaluated only if it is.
+ */
+#define fb_log_limited(limit, burst, now_ns, level, object, ...)                                                       \
+	do {                                                                                                           \
+		uint64_t left_out_;                                                                                    \
+		if (fb_log_allowed_burst(limit, burst, now_ns, &left_out_))                                            \
+			fb_log_left_out(left_out_, level, object, __VA_ARGS__);                                        \
+	} while (0)
+#define fb_warn_limited(limit, now_ns, object, ...) fb_log_limited(limit, 0, now_ns, FB_LOG_WARN, object, __VA_ARGS__)
+void fb_log_left_out(uint64_t left_out, enum fb_log_level level, const char *object, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
 #ifdef __cplusplus
 }
 #endif

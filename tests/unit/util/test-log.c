@@ -141,6 +141,35 @@ static void test_limit(void **state)
 	assert_int_equal(left_out, 0);
 }
 
+static unsigned evaluated;
+
+static unsigned evaluate(void)
+{
+	return ++evaluated;
+}
+
+static void limited_lines(void)
+{
+	struct fb_log_limit limit = {0};
+	uint64_t s = 1000000000;
+
+	for (unsigned i = 0; i < 5; i++)
+		fb_warn_limited(&limit, 5 * s + i, "ssd0", "line %u", evaluate());
+	fb_warn_limited(&limit, 7 * s, "ssd0", "line %u", evaluate());
+	fb_log_limited(&limit, 1, 9 * s, FB_LOG_INFO, NULL, "line %u", evaluate());
+	fb_log_limited(&limit, 1, 9 * s, FB_LOG_INFO, NULL, "line %u", evaluate());
+	fb_log_limited(&limit, 1, 9 * s, FB_LOG_INFO, NULL, "line %u", evaluate());
+}
+
+/* What is left out is counted by the next line, and not even evaluated. */
+static void test_limited(void **state)
+{
+	char out[8192];
+
+	capture(limited_lines, true, out, sizeof(out));
+	assert_string_equal(out, "<4>ssd0: line 1\n<4>ssd0: line 2 (4 more since the last such line)\n<6>line 3\n<6>line 4\n");
+}
+
 /* A burst after a calm time, then one a second; what the burst took comes back at one a second. */
 static void test_limit_burst(void **state)
 {
@@ -170,6 +199,7 @@ int main(void)
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_limit_burst),
+		cmocka_unit_test(test_limited),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
