@@ -131,7 +131,7 @@ static void take_frames(unsigned most)
 
 static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 {
-	unsigned op = fb_rd_u8(r) % 18;
+	unsigned op = fb_rd_u8(r) % 19;
 
 	/* Nothing has come and the guest has not asked for anything: what was offered is what it would get. */
 	if (dev->n_offer && op == 1)
@@ -180,6 +180,9 @@ static void step(struct fb_device *dev, struct igb *n, struct fb_reader *r)
 		break;
 	case 17:
 		burst(dev, n, r);
+		break;
+	case 18: /* a use of an offer that was on its way when another one took its place */
+		dev->model->read_outdated(dev, 0, fb_rd_le16(r));
 		break;
 	case 15: { /* PHY: loopback, power, reset */
 		uint8_t v = fb_rd_u8(r);

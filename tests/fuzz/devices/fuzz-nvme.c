@@ -138,6 +138,8 @@ static void good_command(struct fb_device *dev, struct nvme *n, struct fb_reader
 {
 	static const uint8_t opcodes[] = {NVME_CMD_WRITE, NVME_CMD_READ, NVME_CMD_COMPARE, NVME_CMD_DSM,
 					  NVME_ADM_IDENTIFY, NVME_ADM_GET_LOG_PAGE, NVME_ADM_GET_FEATURES, NVME_ADM_SET_FEATURES};
+	/* Timestamp and Host Identifier have data. */
+	static const uint8_t features[8] = {0x0e, 0x81, 0x04, 0x06, 0x07, 0x08, 0x09, 0x0b};
 	uint8_t what = fb_rd_u8(r), a = fb_rd_u8(r), b = fb_rd_u8(r);
 	unsigned kind = what & 7, qid = kind < 4 ? (what >> 3 & 3) + 1 : 0;
 	unsigned access = kind == 1 || kind == 4 || kind == 5 || kind == 6 ? FUZZ_WRITE : FUZZ_READ;
@@ -163,10 +165,10 @@ static void good_command(struct fb_device *dev, struct nvme *n, struct fb_reader
 		nvme_put32(&sqe.cdw10, (b * 4u) << 16 | (a & 15));
 		break;
 	case 6:
-	case 7: /* Timestamp, Host Identifier */
-		len = a & 1 ? 8 : b & 1 ? 16 : 8;
-		nvme_put32(&sqe.cdw10, a & 1 ? 0x0e : 0x81);
-		nvme_put32(&sqe.cdw11, b & 1);
+	case 7:
+		len = a % 8 == 0 ? 8 : a % 8 == 1 && b & 1 ? 16 : 8;
+		nvme_put32(&sqe.cdw10, features[a % 8] | (kind == 6 ? (a & 0x18u) << 5 : 0));
+		nvme_put32(&sqe.cdw11, a % 8 == 1 ? b & 1 : b * 0x10101u);
 		break;
 	default:
 		len = (a % 40u + 1) << n->ns[0].lbads;
@@ -254,8 +256,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char options[96], path[32];
 	struct nvme *n;
 
+	fuzz_image(0, path); /* nothing of the input before */
 	fuzz_image(IMAGE, path);
-	snprintf(options, sizeof(options), "file=%s,mdts=16K,buffers=1M,queues=8,serial=fuzz", path);
+	/* The block size, too: "auto" is what Format NVM has chosen for this file. */
+	snprintf(options, sizeof(options), "file=%s,lba=512,mdts=16K,buffers=1M,queues=8,serial=fuzz", path);
 	dev = fuzz_device_new(&nvme_model, options, MEM);
 	dev->busy = busy;
 	dev->shadow_able = true;

@@ -222,6 +222,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char options[128], path[32];
 	struct sil *s;
 
+	fuzz_image(0, path); /* nothing of the input before */
 	fuzz_image(IMAGE, path);
 	snprintf(options, sizeof(options), "port0=%s,buffers=1M,serial0=fuzz,hotplug=off", path);
 	dev = fuzz_device_new(&sil3132_model, options, MEM);

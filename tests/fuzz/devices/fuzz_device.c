@@ -110,12 +110,6 @@ struct fb_device *fuzz_device_new(const struct fb_model *model, const char *opti
 	return dev;
 }
 
-void fuzz_device_free(struct fb_device *dev)
-{
-	fake_free(dev);
-	alarm(0);
-}
-
 void fuzz_image(uint64_t size, char path[static 32])
 {
 	static int image = -1;
@@ -200,4 +194,21 @@ void fuzz_settle(struct fb_device *dev, void (*each)(struct fb_device *dev))
 		if (each)
 			each(dev);
 	}
+}
+
+static void put(void *arg, const char *name, uint64_t value)
+{
+	(void)arg, (void)value;
+	fuzz_must(name[0], "a counter has a name");
+}
+
+void fuzz_device_free(struct fb_device *dev)
+{
+	dev->model->stats(dev, put, NULL);
+	if (!dev->model->quiesce(dev)) {
+		fuzz_settle(dev, NULL);
+		fuzz_must(dev->idle, "it says when it is idle");
+	}
+	fake_free(dev);
+	alarm(0);
 }

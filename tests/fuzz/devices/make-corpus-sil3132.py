@@ -55,6 +55,12 @@ corpus = {
     'other': UP + b''.join(cmd(o) + rounds() for o in (0xec, 0xe7, 0xea, 0xe0, 0xe1, 0xe5, 0xe6, 0x27, 0xf8, 0x90, 0xf4)),
     'smart': UP + b''.join(cmd(0xb0, f, lba=1) + rounds() for f in (0xd0, 0xd1, 0xd5, 0xd4, 0xda, 0xd9, 0xd8)) +
              bytes([12, 255]) + rounds() * 3,
+    'logs': UP + b''.join(cmd(0xb0, 0xd5, lba=a) + rounds() for a in (0, 1, 6, 9, 0xe0, 7)) +
+            b''.join(cmd(o, lba=a, count=c) + rounds() for o in (0x2f, 0x47) for a in (0, 4, 7, 0x10, 0x30, 0x11) for c in (1, 2)) +
+            cmd(0xb0, 0xd4, lba=2) + rounds() + bytes([12, 255]) * 9 + rounds() + cmd(0xb0, 0xd5, lba=6) + cmd(0xb0, 0xd6, lba=0x80) +
+            rounds() + cmd(0xb0, 0xd4, lba=1) + rounds() + cmd(0xb0, 0xd4, lba=0x7f) + cmd(0xb0, 0xd0) + rounds(),
+    'registers': UP + b''.join(bytes([8]) + struct.pack('<H', p * 0x2000 + o) for p in (0, 1) for o in
+                               (0x1000, 0x1008, 0x1010, 0x1020, 0x1024, 0x1800, 0x1804, 0x1c00, 0x1e04, 0x1f00, 0x1f04, 0x1f08, 0x1f0c)),
     'features': UP + b''.join(cmd(0xef, f, count=0x45) + rounds() for f in (2, 3, 0x82, 0x55, 0xaa, 0x10, 0x66)),
     'trim': UP + mem(0x11000, struct.pack('<QQ', 8 << 48 | 4, 16 << 48 | 100)) + cmd(6, 1, sge=((0x88, 512), (0, 0))) +
             rounds() * 2,

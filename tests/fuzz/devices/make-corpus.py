@@ -35,10 +35,10 @@ def reg(offset, value):
 
 
 def good(kind, a=0, b=0, q=0, off=0, split=0, sgl=None):
-    """A command whose data is granted: kinds as in good_command(); sgl: pieces, then bucket."""
+    """A command whose data is granted: kinds as in good_command(); sgl: which one is a bit bucket, then pieces."""
     head = bytes([16, kind | q << 3 | (0x80 if sgl else 0), a, b])
     if sgl:
-        return head + bytes([len(sgl) - 2, sgl[0]]) + b''.join(struct.pack('<H', n) for n in sgl[1:])
+        return head + bytes([len(sgl) - 1, sgl[0]]) + b''.join(struct.pack('<H', n) for n in sgl[1:])
     return head + bytes([off, split])
 
 
@@ -60,6 +60,12 @@ corpus = {
     'granted-admin': START + b''.join(good(4, a=c, off=c) + rounds() for c in (0, 1, 2, 3, 6, 16, 17, 18, 19)) + CONSUME +
                      b''.join(good(5, a=p, b=200, off=60) + rounds() for p in (1, 2, 3, 4, 5)) + CONSUME +
                      b''.join(good(k, a=i, b=i + 1) + rounds() for k in (7, 6) for i in (0, 1)) + good(3, a=20, b=4) + rounds(),
+    'granted-features': START + b''.join(good(7, a=i, b=b) + rounds(2) + good(6, a=i | 8 * sel) + rounds(2)
+                                         for i in range(8) for b, sel in ((1, 0), (0, 1), (255, 2), (3, 3))) + CONSUME,
+    'warm': START + cmd(0, 12) + good(7, a=7, b=255) + good(7, a=2, b=1) + rounds() + CONSUME + good(7, a=2, b=255) + cmd(0, 12) + rounds(),
+    'coalesced': START + good(7, a=5, b=9) + good(7, a=6, b=1) + rounds() +
+                 b''.join(good(1, a=0, b=i) + rounds(2) + bytes([12, 1]) + rounds(1) for i in range(12)) + rounds() + CONSUME,
+    'cache-off': START + good(0, a=7) + rounds() + good(7, a=3, b=0) + rounds() + good(0, a=7) + rounds() + good(7, a=3, b=1) + rounds(),
     'granted-reset': START + b''.join(good(i % 3, a=31, b=i, off=1, split=i % 3) for i in range(20)) + rounds(2) + bytes([11, 1]) +
                      rounds() + START + b''.join(good(i % 3, a=31, b=i) for i in range(9)) + rounds(1) + bytes([14, 0]) + rounds(),
     'identify': START + b''.join(cmd(0, 6, cdw10=c) + rounds() for c in (0, 1, 2, 3, 6, 0x10, 0x11, 0x12, 0x13)) + CONSUME,

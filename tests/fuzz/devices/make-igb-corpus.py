@@ -58,6 +58,21 @@ def ip_frame(proto, length):
     return b'\xff' * 6 + b'\x02\xfb\0\0\0\2' + b'\x08\0' + ip + l4
 
 
+def ip6_frame(proto, length, extra=b''):
+    l4 = struct.pack('>HHIIBBHHH', 1000, 2000, 1, 1, 0x50, 0x18, 100, 0, 0) if proto == 6 else \
+        struct.pack('>HHHH', 1000, 2000, length - 54 - len(extra), 0)
+    ip = struct.pack('>IHBB16s16s', 6 << 28, length - 54, extra[8] if extra else proto, 64, b'\xfe\x80' + b'\1' * 14, b'\xff\2' + b'\2' * 14)
+    return b'\xff' * 6 + b'\x02\xfb\0\0\0\2' + b'\x86\xdd' + ip + extra[:8] + l4
+
+
+def vlan_frame(tag, frame):
+    return frame[:12] + struct.pack('>HH', 0x8100, tag) + frame[12:]
+
+
+def read(offset):
+    return bytes([1]) + struct.pack('<H', offset)
+
+
 def give(q, n):
     return b''.join(rx(q, 0x1000 * i) for i in range(n))
 
@@ -73,6 +88,21 @@ SCRIPTS = {
     'receive-split': setup(0xa8) + give(0, 7) + FRAMES + rounds() + setup(0xb8) + give(0, 7) + FRAMES + rounds(),
     'receive-split-other': b''.join(setup(w) + give(0, 7) + arrive(600, b'\xff' * 12 + b'\x08\x06') + arrive(61) + rounds()
                                     for w in (0xa0, 0xa8, 0xb0, 0xb8)),
+    'ipv6': RECEIVE + reg(0x5000, 0x3f00) + reg(0x5818, 0xffff0002) + b''.join(
+        arrive(n, f) + rounds(2) + rx(0, 0x1000 * i) for i, (n, f) in enumerate((
+            (200, ip6_frame(6, 200)), (300, ip6_frame(17, 300)), (90, ip6_frame(17, 90, struct.pack('>BBHI', 17, 0, 1, 7) + b'\x2c')),
+            (90, ip6_frame(6, 90, struct.pack('>BBHI', 6, 0, 0, 0) + b'\0')), (70, ip6_frame(58, 70))))) + rounds(),
+    'vlan': RECEIVE + reg(0, 1 << 30) + reg(0x5600, 0xff) + reg(0x100, 1 << 1 | 1 << 15 | 1 << 18 | 1 << 5) +
+            b''.join(arrive(200, vlan_frame(t, ip_frame(17, 196))) + rounds() for t in (1, 7, 100, 0x2001)) + setup(4) +
+            context(0, 7 << 16 | 14 << 9 | 20, IPV4) + tx(0, 0, 100 | DEXT | DATA | EOP | RS | VLE) + rounds(),
+    'intx': bytes([13, 0x42]) + RECEIVE + reg(0xd0, 0xffffffff) + FRAMES + rounds() + read(0xc0) + FRAMES + rounds() + bytes([18, 0xc0, 0]) +
+            reg(0xe0, 0xff) + reg(0xc8, 4) + rounds() + read(0xc0) + reg(0xd8, 0xff) + reg(0xd0, 4) + FRAMES + rounds() + read(0x1500),
+    'batches': setup(0xd0) + give(0, 15) * 4 + reg(0x1514, 0x10) + reg(0x1700, 0x80) + reg(0x1524, 1) + reg(0x1528, 1) + reg(0x1530, 1) +
+               b''.join(arrive(60, ip_frame(17, 60)) * 8 + rounds(3) for _ in range(9)) + bytes([12, 3]) + rounds() + read(0x1580),
+    'nvm': b''.join(reg(0x14, a << 2 | 1) + read(0x14) for a in (0, 3, 0x3f, 0x3fff)) + reg(0x10, 0x40) + read(0x10) + read(0x5b50),
+    'stamps': reg(0xb608, 0x01800000) + reg(0xb614, 0x10) + reg(0xb620, 0x10) + reg(0x5f50, 0x88f70000) + RECEIVE +
+              arrive(100, b'\xff' * 12 + b'\x88\xf7\0\2') + rounds() + arrive(100, b'\xff' * 12 + b'\x88\xf7\0\2') + read(0xb618) +
+              read(0xb61c) + read(0xb624) + read(0xb628) + read(0xb600) + read(0xb604) + reg(0xb600, 5) + reg(0xb60c, 9) + rounds(),
     'receive-held': setup(0x90) + FRAMES + rounds() + give(0, 3) + rounds() + reg(0x100, 0) + rounds(),
     'receive-drop': setup(0x98) + FRAMES + rounds() + give(0, 7),
     'rss': b''.join(setup(0x90 | q) + give(q, 5) for q in range(4)) + reg(0x5818, 0xffff0002) + reg(0x5c80, 0xda565a6d) +
