@@ -78,24 +78,33 @@ static int wait_for(int fd, short events, uint64_t deadline_ns)
 	}
 }
 
+/* After a send that failed, with errno: 0 when there is room again, or -errno. */
+static int may_send_again(int fd, uint64_t deadline_ns)
+{
+	int ready;
+
+	if (errno == EINTR)
+		return 0;
+	if (errno != EAGAIN)
+		return -errno;
+	ready = wait_for(fd, POLLOUT, deadline_ns);
+	return ready > 0 ? 0 : ready ? ready : -ETIMEDOUT;
+}
+
 static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns)
 {
 	while (len) {
 		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
-		int ready;
+		int err;
 
 		if (n >= 0) {
 			data += n;
 			len -= (size_t)n;
 			continue;
 		}
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return -errno;
-		ready = wait_for(fd, POLLOUT, deadline_ns);
-		if (ready <= 0)
-			return ready ? ready : -ETIMEDOUT;
+		err = may_send_again(fd, deadline_ns);
+		if (err)
+			return err;
 	}
 	return 0;
 }
@@ -234,15 +243,10 @@ static int send_fds(int fd, const char *data, const int *fds, unsigned n, uint64
 	h->cmsg_len = CMSG_LEN(n * sizeof(int));
 	memcpy(CMSG_DATA(h), fds, n * sizeof(int));
 	while (sendmsg(fd, &m, MSG_NOSIGNAL) < 0) {
-		int ready;
+		int err = may_send_again(fd, deadline_ns);
 
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return -errno;
-		ready = wait_for(fd, POLLOUT, deadline_ns);
-		if (ready <= 0)
-			return ready ? ready : -ETIMEDOUT;
+		if (err)
+			return err;
 	}
 	return 0;
 }

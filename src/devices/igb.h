@@ -336,6 +336,10 @@ void igb_rx_queue_write(struct igb_rx_queue *q, uint32_t offset, uint32_t value)
 uint32_t igb_tx_queue_read(struct igb_tx_queue *q, uint32_t offset);
 void igb_tx_queue_write(struct igb_tx_queue *q, uint32_t offset, uint32_t value);
 void igb_ring_reset(struct igb *n); /* all queues, as after reset */
+/* Descriptors in a row that the guest has given and that are not read yet. */
+uint32_t igb_ring_fetchable(const struct igb_ring *r);
+/* A read of fetch_n descriptors has ended. True: they are there, and the ring lives still. */
+bool igb_ring_fetched(struct igb_ring *r, int status, const char *direction);
 
 static inline uint32_t igb_le32(const uint8_t *p)
 {

@@ -294,3 +294,34 @@ void igb_ring_reset(struct igb *n)
 		igb_tx_drop_queue(tx);
 	}
 }
+
+/* ---- Descriptors that are read ------------------------------------------------------------------ */
+
+uint32_t igb_ring_fetchable(const struct igb_ring *r)
+{
+	uint32_t count = igb_ring_count(r);
+
+	if (r->tail >= count || r->fetch >= count)
+		return 0; /* nonsense */
+	return r->tail >= r->fetch ? r->tail - r->fetch : count - r->fetch;
+}
+
+bool igb_ring_fetched(struct igb_ring *r, int status, const char *direction)
+{
+	struct igb *n = r->n;
+
+	n->dma--;
+	r->fetching = false;
+	if (r->fetch_gen != r->gen)
+		return false;
+	if (status) {
+		r->bad = true;
+		n->dma_errors++;
+		if (status != -ECANCELED)
+			fb_device_warn(n->dev, "%s queue %u stands still: its descriptors at %#llx cannot be read", direction,
+				       r->index, (unsigned long long)igb_ring_addr(r, r->fetch));
+		return false;
+	}
+	n->descs_read += r->fetch_n;
+	return true;
+}

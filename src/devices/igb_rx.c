@@ -37,46 +37,22 @@ static bool queue_on(const struct igb_rx_queue *q)
 	return q->r.ctl & IGB_QCTL_ENABLE && IGB_REG(q->r.n, IGB_RCTL) & IGB_RCTL_RXEN && !q->r.bad;
 }
 
-static void fetch_more(struct igb_rx_queue *q);
-
 static void fetched(void *arg, int status)
 {
 	struct igb_rx_queue *q = arg;
-	struct igb *n = q->r.n;
 
-	n->dma--;
-	q->r.fetching = false;
-	if (q->r.fetch_gen == q->r.gen) {
-		if (status) {
-			q->r.bad = true;
-			n->dma_errors++;
-			if (status != -ECANCELED)
-				fb_device_warn(n->dev, "receive queue %u stands still: its descriptors at %#llx cannot be read",
-					       q->r.index, (unsigned long long)igb_ring_addr(&q->r, q->r.fetch));
-		} else {
-			n->descs_read += q->r.fetch_n;
-			q->cache_count += q->r.fetch_n;
-			q->r.fetch += q->r.fetch_n;
-			if (q->r.fetch >= igb_ring_count(&q->r))
-				q->r.fetch = 0;
-		}
+	if (igb_ring_fetched(&q->r, status, "receive")) {
+		q->cache_count += q->r.fetch_n;
+		q->r.fetch += q->r.fetch_n;
+		if (q->r.fetch >= igb_ring_count(&q->r))
+			q->r.fetch = 0;
 	}
-	igb_rx_kick(n);
-}
-
-/* Descriptors in a row in the ring that the guest has given and that are not read yet. */
-static uint32_t fetchable(const struct igb_ring *r)
-{
-	uint32_t count = igb_ring_count(r);
-
-	if (r->tail >= count || r->fetch >= count)
-		return 0; /* nonsense */
-	return r->tail >= r->fetch ? r->tail - r->fetch : count - r->fetch;
+	igb_rx_kick(q->r.n);
 }
 
 static void fetch_more(struct igb_rx_queue *q)
 {
-	uint32_t slot = (q->cache_head + q->cache_count) % IGB_RX_CACHE, count = fetchable(&q->r);
+	uint32_t slot = (q->cache_head + q->cache_count) % IGB_RX_CACHE, count = igb_ring_fetchable(&q->r);
 	int err;
 
 	if (!queue_on(q) || q->r.fetching || count == 0 || q->cache_count > IGB_RX_CACHE / 2)

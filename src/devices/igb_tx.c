@@ -37,35 +37,20 @@ static bool queue_on(const struct igb_tx_queue *q)
 static void fetched(void *arg, int status)
 {
 	struct igb_tx_queue *q = arg;
-	struct igb *n = q->r.n;
 
-	n->dma--;
-	q->r.fetching = false;
-	if (q->r.fetch_gen == q->r.gen) {
-		if (status) {
-			q->r.bad = true;
-			n->dma_errors++;
-			if (status != -ECANCELED)
-				fb_device_warn(n->dev, "transmit queue %u stands still: its descriptors at %#llx cannot be read",
-					       q->r.index, (unsigned long long)igb_ring_addr(&q->r, q->r.fetch));
-		} else {
-			n->descs_read += q->r.fetch_n;
-			q->descs_head = 0;
-			q->descs_count = q->r.fetch_n;
-		}
+	if (igb_ring_fetched(&q->r, status, "transmit")) {
+		q->descs_head = 0;
+		q->descs_count = q->r.fetch_n;
 	}
-	igb_tx_kick(n);
+	igb_tx_kick(q->r.n);
 }
 
 static void fetch_more(struct igb_tx_queue *q)
 {
-	uint32_t ring = igb_ring_count(&q->r), count;
+	uint32_t count = igb_ring_fetchable(&q->r);
 	int err;
 
-	if (!queue_on(q) || q->r.fetching || q->descs_count || q->r.tail >= ring || q->r.fetch >= ring)
-		return;
-	count = q->r.tail >= q->r.fetch ? q->r.tail - q->r.fetch : ring - q->r.fetch;
-	if (count == 0)
+	if (!queue_on(q) || q->r.fetching || q->descs_count || count == 0)
 		return;
 	q->r.fetch_n = count < IGB_TX_FETCH ? count : IGB_TX_FETCH;
 	q->r.fetch_gen = q->r.gen;

@@ -575,6 +575,17 @@ static int create(struct fb_thread *t)
 	return -err;
 }
 
+static void release_functions(struct fb_device *dev)
+{
+	for (unsigned i = 0; i <= dev->n_functions; i++) {
+		struct fb_device *f = fb_device_function(dev, i);
+
+		free(f->stat_values);
+		f->stat_values = NULL;
+		f->thread = NULL;
+	}
+}
+
 int fb_thread_start(struct fb_device *dev)
 {
 	struct fb_thread *t = calloc(1, sizeof(*t));
@@ -610,13 +621,7 @@ close_event:
 	fb_fd_del(&t->kicked);
 	close(t->kicked.fd);
 free_thread:
-	for (unsigned i = 0; i <= dev->n_functions; i++) {
-		struct fb_device *f = fb_device_function(dev, i);
-
-		free(f->stat_values);
-		f->stat_values = NULL;
-		f->thread = NULL;
-	}
+	release_functions(dev);
 	fini(t);
 	return err;
 }
@@ -644,13 +649,7 @@ bool fb_thread_stop(struct fb_device *dev)
 		return false;
 	}
 	close(t->kicked.fd);
-	for (unsigned i = 0; i <= dev->n_functions; i++) {
-		struct fb_device *f = fb_device_function(dev, i);
-
-		free(f->stat_values);
-		f->stat_values = NULL;
-		f->thread = NULL;
-	}
+	release_functions(dev);
 	fini(t);
 	return true;
 }

@@ -52,13 +52,9 @@ void fb_dma_complete_error(struct fb_root_function *f, const struct pcie_tlp *re
 	fb_port_send(f->port, &cpl);
 }
 
-/*
- * Completes a memory read with `len` bytes. `data` has the first of them at
- * offset (address & 3), and is readable up to the end of the last DW.
- */
-void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *request, const uint8_t *data, uint32_t len)
+void fb_complete_read(struct fb_port *port, uint32_t mps, const struct pcie_tlp *request, const uint8_t *data, uint32_t len)
 {
-	uint32_t mps = 128u << f->cfg.mps_code, done = 0, lead;
+	uint32_t done = 0, lead;
 	struct pcie_tlp cpl;
 	uint64_t address;
 	uint32_t total;
@@ -71,9 +67,14 @@ void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *req
 		memset(&cpl, 0, sizeof(cpl));
 		pcie_completion_for(request, FB_ROOT_ID, done, n, &cpl);
 		cpl.data = data + ((lead + done) & ~3u);
-		fb_port_send(f->port, &cpl);
+		fb_port_send(port, &cpl);
 		done += n;
 	} while (done < len);
+}
+
+void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *request, const uint8_t *data, uint32_t len)
+{
+	fb_complete_read(f->port, 128u << f->cfg.mps_code, request, data, len);
 }
 
 /* ---- Writes ------------------------------------------------------------------------------ */

@@ -294,6 +294,12 @@ void fb_reset_answer(struct fb_root_function *f);
 
 /* dma.c */
 bool fb_dma_tlp(struct fb_root_function *f, const struct pcie_tlp *tlp);
+/*
+ * Completes a memory read with `len` bytes, in completions of up to `mps`. `data` has the first of them at
+ * offset (address & 3), and is readable up to the end of the last DW.
+ */
+void fb_complete_read(struct fb_port *port, uint32_t mps, const struct pcie_tlp *request, const uint8_t *data,
+		      uint32_t len);
 void fb_dma_complete_read(struct fb_root_function *f, const struct pcie_tlp *request, const uint8_t *data,
 			  uint32_t len);
 void fb_dma_complete_error(struct fb_root_function *f, const struct pcie_tlp *request, enum pcie_cpl_status status);

@@ -34,7 +34,7 @@
 #include "util/log.h"
 #include "util/reader.h"
 
-enum { RCB = 64, MPS = 4096 };
+enum { MPS = 4096 };
 #define HOLD_NS UINT64_C(10000000000)
 
 struct remote_op {
@@ -105,29 +105,15 @@ static void complete_error(struct session *s, const struct pcie_tlp *request, en
 	fb_port_send(s->port, &cpl);
 }
 
-/* `data` has the first byte at offset (address & 3) and is readable up to the end of the last DW. */
+/* `data` as fb_complete_read() has it. */
 static void complete_read(struct session *s, const struct pcie_tlp *request, const uint8_t *data, uint32_t len)
 {
-	uint32_t done = 0, lead, total;
-	struct pcie_tlp cpl;
-	uint64_t address;
-
 	if (!report_error(s) && len == 0) { /* it asks how the writes fared, and the word of it does not get through */
 		s->error_owed = false;
 		complete_error(s, request, PCIE_CPL_CA);
 		return;
 	}
-	pcie_tlp_get_range(request, &address, &total);
-	lead = address & 3;
-	do {
-		uint32_t n = len ? pcie_split_completion(address + done, len - done, MPS, RCB) : 0;
-
-		memset(&cpl, 0, sizeof(cpl));
-		pcie_completion_for(request, FB_ROOT_ID, done, n, &cpl);
-		cpl.data = data + ((lead + done) & ~3u);
-		fb_port_send(s->port, &cpl);
-		done += n;
-	} while (done < len);
+	fb_complete_read(s->port, MPS, request, data, len);
 }
 
 enum refusal { DENIED, UNMAPPED, FORBIDDEN, STRAY, UNSUPPORTED, FAULT };
