@@ -263,6 +263,18 @@ static void test_rss_queues(void **state)
 		}
 	}
 	assert_int_equal(seen, 15);
+	/* An EtherType's queue comes before the hash's. */
+	nic_udp_frame(buf, nic_mac, 100, 1);
+	igb_put_be16(buf + 12, 0x88b5);
+	for (unsigned q = 2; q < 4; q++) {
+		uint32_t head = nic_read(&c, 0xc000 + q * 0x40 + IGB_Q_HEAD);
+
+		assert_in_range(head, 0, 30);
+		nic_write(&c, IGB_ETQF + 4 * 5, IGB_ETQF_ENABLE | IGB_ETQF_QUEUE_ENABLE | q << 16 | 0x88b5);
+		nic_arrive(&c, buf, 100);
+		assert_int_equal(nic_read(&c, 0xc000 + q * 0x40 + IGB_Q_HEAD), head + 1);
+	}
+	nic_write(&c, IGB_ETQF + 4 * 5, 0);
 	/* Fill one of the others: it drops, counts, and queue 0 goes on. */
 	for (unsigned i = 0; i < 400; i++) {
 		struct igb_headers h;

@@ -215,6 +215,19 @@ static void test_bad_scatter(void **state)
 	assert_int_equal(sil_wait(&h, 0), SIL_IRQ_ERROR);
 	sil_recover(&h, 0, SIL_ERR_DATA_MASTER);
 
+	/* Memory that answers with completer abort is another error than memory that is not there. */
+	h.dev->fail_address = -EIO;
+	h.dev->fail_at = 0x200000;
+	h.dev->fail_len = 4096;
+	sil_put(&h, 0, 0, read, 0, 0);
+	sil_sge(&h, sge, 0x200000, 0, SIL_SGE_LNK);
+	sil_ring(&h, 0, 0);
+	assert_int_equal(sil_wait(&h, 0), SIL_IRQ_ERROR);
+	sil_recover(&h, 0, SIL_ERR_SGT_TARGET);
+	assert_false(sil_do(&h, 0, write, 0x200000, 4096));
+	h.dev->fail_address = 0;
+	sil_recover(&h, 0, SIL_ERR_DATA_TARGET);
+
 	/* The block itself. */
 	sil_set(&h, 0, SIL_PORT_ACTIVATE, 0x10004);
 	sil_set(&h, 0, SIL_PORT_ACTIVATE + 4, 0);
