@@ -18,7 +18,7 @@
 #define EMBEDDED "loopback:embedded" /* address of the box in our own process */
 
 struct root_options {
-	struct cli_list connect, slots, only, devices, softpcie, allow_dma;
+	struct cli_list connect, slots, only, replug, devices, softpcie, allow_dma;
 	char *socket_dir, *qmp, *dma_listen;
 	uint64_t answer_ns, scan_ns, stop_ns;
 	unsigned msix;
@@ -49,6 +49,9 @@ static const struct cli_option root_table[] = {
 	 .argument = "PATH"},
 	{.value = {"slot", FB_OPTION_STRING, M(slots), .help = "names of QEMU's ports to plug into; with --qmp; repeats"},
 	 .kind = CLI_LIST, .separator = ',', .argument = "BUS[,BUS]"},
+	{.value = {"replug", FB_OPTION_STRING, M(replug), .help =
+		"unplug and plug these functions when a read of theirs\ngot all ones and they answer again; with --qmp; repeats"},
+	 .kind = CLI_LIST, .separator = ',', .argument = "ID[,ID]", .shown = "none"},
 	{.value = {"msix", FB_OPTION_CHOICE, M(msix), 0, 0, msix_words, .help =
 		"does the guest see MSI-X? auto: not with --qmp,\nas QEMU aborts when such a function is unplugged"},
 	 .argument = "auto|on|off", .shown = "auto"},
@@ -287,6 +290,7 @@ static int serve(void *program, const struct daemon_options *common)
 	struct fb_root_config config = {
 		.socket_dir = o->socket_dir, .only = (const char *const *)o->only.items, .qmp = o->qmp,
 		.slots = (const char *const *)o->slots.items, .msix = (enum fb_root_msix)o->msix,
+		.replug = (const char *const *)o->replug.items,
 		.dma_listen = o->dma_listen, .allow_dma = (const char *const *)o->allow_dma.items,
 		.answer_ns = o->answer_ns, .poll_ns = o->scan_ns, .started = started, .arg = p};
 	int err, status;
@@ -352,6 +356,8 @@ static int check(const void *program)
 		fb_error("root", "--allow-dma needs --dma-listen: the address where requesters come");
 	else if (!o->qmp && o->slots.n)
 		fb_error("root", "--slot needs --qmp: the socket through which QEMU is told to plug");
+	else if (!o->qmp && o->replug.n)
+		fb_error("root", "--replug needs --qmp: the socket through which QEMU is told to plug");
 	else
 		return check_socket_dir(o->socket_dir);
 	return -EINVAL;

@@ -243,12 +243,17 @@ static bool stray(struct fb_root_function *f, const struct pcie_tlp *tlp)
 
 bool fb_dma_tlp(struct fb_root_function *f, const struct pcie_tlp *tlp)
 {
+	uint64_t late;
+
 	switch (tlp->type) {
 	case PCIE_TLP_CPL:
 	case PCIE_TLP_CPLD:
 	case PCIE_TLP_CPLLK:
 	case PCIE_TLP_CPLDLK:
+		late = f->rq.stats.late;
 		fb_rq_completion(&f->rq, tlp);
+		if (f->rq.stats.late != late && f->env->late)
+			f->env->late(f->env->arg, f);
 		return true;
 	case PCIE_TLP_MSG:
 	case PCIE_TLP_MSGD:

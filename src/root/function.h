@@ -51,6 +51,8 @@ struct fb_function_env {
 	int (*connect)(void *arg, struct fb_root_function *f, const struct fb_port_user *user, struct fb_port **out);
 	/* NULL, or: fb_dma_message_room() may say yes again, or the client is gone. */
 	void (*message_room)(void *arg, struct fb_root_function *f);
+	/* NULL, or: a request that was given up has been answered after all. */
+	void (*late)(void *arg, struct fb_root_function *f);
 	/* The state has changed. */
 	void (*changed)(void *arg, struct fb_root_function *f, enum fb_root_function_state old);
 };
@@ -247,6 +249,8 @@ struct fb_root_function {
 		enum fb_root_slot_state state;
 		int slot; /* index, -1: none */
 		bool held_out, stale;
+		bool replug, anew; /* replug: the operator wants it to be put in anew after a read without answer; anew: it is due */
+		uint64_t timeouts; /* reads without answer before it was plugged */
 		uint64_t next_try_ns;
 		bool failed_logged;
 		void *op; /* the operator's command that waits */

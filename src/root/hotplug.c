@@ -13,7 +13,9 @@
  *
  * What makes a function move: it is READY and wanted: in; the box is lost, the
  * operator says so, or the root stops: out. A device that someone else took out
- * stays out until the operator wants it back.
+ * stays out until the operator wants it back. One that the operator has listed
+ * (replug) goes out and in when it answers again after the VM has had all ones
+ * for a read of it: for guests' drivers that give their device up then.
  *
  * After each connection the slots are surveyed through QEMU's object tree. A
  * device "farbus-ID" found there whose function has a client here is ours and
@@ -295,6 +297,8 @@ static void plug(struct fb_root *root, struct fb_root_function *f, int slot)
 	json_t *args;
 
 	device_id(f, id);
+	f->plug.anew = false;
+	f->plug.timeouts = f->count.read_timeouts;
 	set_slot_state(root, f, FB_ROOT_SLOT_PLUGGING, slot);
 	args = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "driver", "vfio-user-pci", "id", id, "bus",
 			 root->plug.slots[slot].bus, "socket", "type", "unix", "path", f->socket);
@@ -366,6 +370,8 @@ void fb_hotplug_check(struct fb_root *root, struct fb_root_function *f)
 			unplug(root, f, "as the operator asked");
 		else if (f->state == FB_ROOT_GONE)
 			unplug(root, f, "its box is lost");
+		else if (f->plug.anew)
+			unplug(root, f, "a read of it went without answer, and it is in --replug");
 		return;
 	}
 	if (f->plug.state != FB_ROOT_SLOT_NONE || root->stopping)
@@ -402,6 +408,14 @@ void fb_hotplug_check_all(struct fb_root *root)
 {
 	for (struct fb_root_function *f = root->functions; f; f = f->next)
 		fb_hotplug_check(root, f);
+}
+
+void fb_hotplug_late(struct fb_root *root, struct fb_root_function *f)
+{
+	if (!f->plug.replug || f->count.read_timeouts == f->plug.timeouts)
+		return;
+	f->plug.anew = true;
+	fb_hotplug_check(root, f);
 }
 
 void fb_hotplug_forget(struct fb_root *root, struct fb_root_function *f)

@@ -54,12 +54,17 @@ struct fb_hotplug {
 	bool full_logged;
 };
 
+/* Functions that the operator has named. */
+struct fb_root_names {
+	char **id;
+	bool *seen; /* a box has offered it */
+	unsigned n;
+};
+
 struct fb_root {
 	struct fb_loop *loop;
 	char *socket_dir, *qmp_path;
-	char **only;
-	unsigned n_only;
-	bool *only_seen;
+	struct fb_root_names only, replug;
 	struct fb_carrier_config carrier;
 	char *fault;
 	uint64_t poll_ns;
@@ -69,7 +74,7 @@ struct fb_root {
 	unsigned n_boxes;
 	struct fb_root_function *functions; /* in order of their appearance */
 	unsigned n_functions;
-	bool only_checked;
+	bool names_checked;
 
 	struct fb_remote *remote; /* NULL: no remote requesters */
 	struct fb_hotplug plug;
@@ -96,6 +101,8 @@ void fb_hotplug_free(struct fb_root *root);
 /* The function's state, or the operator's wish, has changed: does what is next. */
 void fb_hotplug_check(struct fb_root *root, struct fb_root_function *f);
 void fb_hotplug_check_all(struct fb_root *root);
+/* A request of the function that was given up has been answered after all. */
+void fb_hotplug_late(struct fb_root *root, struct fb_root_function *f);
 /* The function is about to be freed. */
 void fb_hotplug_forget(struct fb_root *root, struct fb_root_function *f);
 bool fb_hotplug_busy(const struct fb_root *root); /* something of ours is in a slot */

@@ -27,15 +27,15 @@
 
 /* ---- Functions ---------------------------------------------------------------------- */
 
-static bool wanted(struct fb_root *root, const char *id)
+static bool named(struct fb_root_names *names, const char *id)
 {
-	for (unsigned i = 0; i < root->n_only; i++) {
-		if (strcmp(root->only[i], id) == 0) {
-			root->only_seen[i] = true;
+	for (unsigned i = 0; i < names->n; i++) {
+		if (strcmp(names->id[i], id) == 0) {
+			names->seen[i] = true;
 			return true;
 		}
 	}
-	return root->n_only == 0;
+	return false;
 }
 
 static bool valid_id(const char *id)
@@ -143,6 +143,11 @@ static void env_message_room(void *arg, struct fb_root_function *f)
 	fb_remote_kick(root->remote, f);
 }
 
+static void env_late(void *arg, struct fb_root_function *f)
+{
+	fb_hotplug_late(arg, f);
+}
+
 /* For remote requesters. "*" is the function that is in use, if there is only one. */
 static struct fb_root_function *find_for_remote(void *arg, const char *name, const char **why)
 {
@@ -207,7 +212,7 @@ static void listed(struct fb_root_box *box, const struct fb_directory_entry *e)
 			fb_warn(box->address, "offers a function whose ID is not one: ignored");
 		return;
 	}
-	if (!wanted(root, e->id))
+	if (root->only.n && !named(&root->only, e->id))
 		return;
 	f = find(root, e->id);
 	if (f && f->box != box) {
@@ -224,6 +229,7 @@ static void listed(struct fb_root_box *box, const struct fb_directory_entry *e)
 		f = add_function(box, e->id);
 		if (!f)
 			return;
+		f->plug.replug = named(&root->replug, e->id);
 	}
 	f->seen = box->round;
 	f->listed = true;
@@ -242,18 +248,22 @@ static void listed(struct fb_root_box *box, const struct fb_directory_entry *e)
 	fb_function_connect(f);
 }
 
-static void check_only(struct fb_root *root)
+static void check_names(struct fb_root *root)
 {
-	if (root->only_checked)
+	const struct fb_root_names *lists[] = {&root->only, &root->replug};
+
+	if (root->names_checked)
 		return;
 	for (unsigned i = 0; i < root->n_boxes; i++) {
 		if (!root->boxes[i].asked)
 			return;
 	}
-	root->only_checked = true;
-	for (unsigned i = 0; i < root->n_only; i++) {
-		if (!root->only_seen[i])
-			fb_warn(root->only[i], "no box offers it now");
+	root->names_checked = true;
+	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		for (unsigned k = 0; k < lists[i]->n; k++) {
+			if (!lists[i]->seen[k])
+				fb_warn(lists[i]->id[k], "no box offers it now");
+		}
 	}
 }
 
@@ -275,7 +285,7 @@ static void directory(void *arg, int status, const struct fb_link_identity *iden
 		snprintf(box->note, sizeof(box->note), "%s", why);
 		box->reachable = false;
 		box->asked = true;
-		check_only(root);
+		check_names(root);
 		return;
 	}
 	if (!box->reachable || identity->incarnation != box->identity.incarnation)
@@ -299,7 +309,7 @@ static void directory(void *arg, int status, const struct fb_link_identity *iden
 			remove_function(root, f);
 		}
 	}
-	check_only(root);
+	check_names(root);
 }
 
 static void poll_box(struct fb_timer *t)
@@ -367,29 +377,37 @@ static int clean_dir(const char *dir)
 	return 0;
 }
 
-static int copy_only(struct fb_root *root, const char *const *only)
+static int copy_names(struct fb_root_names *names, const char *const *ids)
 {
 	unsigned n = 0;
 
-	while (only && only[n])
+	while (ids && ids[n])
 		n++;
 	if (n == 0)
 		return 0;
-	root->only = calloc(n, sizeof(*root->only));
-	root->only_seen = calloc(n, sizeof(*root->only_seen));
-	if (!root->only || !root->only_seen)
+	names->id = calloc(n, sizeof(*names->id));
+	names->seen = calloc(n, sizeof(*names->seen));
+	if (!names->id || !names->seen)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++) {
-		if (!valid_id(only[i])) {
-			fb_error(NULL, "\"%s\" is not the ID of a function (1 to 31 of A-Z a-z 0-9 . _ -)", only[i]);
+		if (!valid_id(ids[i])) {
+			fb_error(NULL, "\"%s\" is not the ID of a function (1 to 31 of A-Z a-z 0-9 . _ -)", ids[i]);
 			return -EINVAL;
 		}
-		root->only[i] = strdup(only[i]);
-		if (!root->only[i])
+		names->id[i] = strdup(ids[i]);
+		if (!names->id[i])
 			return -ENOMEM;
-		root->n_only = i + 1;
+		names->n = i + 1;
 	}
 	return 0;
+}
+
+static void free_names(struct fb_root_names *names)
+{
+	for (unsigned i = 0; i < names->n; i++)
+		free(names->id[i]);
+	free(names->id);
+	free(names->seen);
 }
 
 static int open_boxes(struct fb_root *root, const char *const *peers)
@@ -482,12 +500,16 @@ int fb_root_new(struct fb_root **out, struct fb_loop *loop, const struct fb_root
 		.arg = root,
 		.connect = env_connect,
 		.message_room = env_message_room,
+		.late = env_late,
 		.changed = env_changed,
 	};
 	err = clean_dir(root->socket_dir);
 	if (err < 0)
 		goto free_root;
-	err = copy_only(root, config->only);
+	err = copy_names(&root->only, config->only);
+	if (err < 0)
+		goto free_root;
+	err = copy_names(&root->replug, config->replug);
 	if (err < 0)
 		goto free_root;
 	err = fb_hotplug_init(root, config);
@@ -571,10 +593,8 @@ void fb_root_free(struct fb_root *root)
 		fb_timer_cancel(&root->boxes[i].timer);
 		fb_carrier_close(root->boxes[i].carrier);
 	}
-	for (unsigned i = 0; i < root->n_only; i++)
-		free(root->only[i]);
-	free(root->only);
-	free(root->only_seen);
+	free_names(&root->only);
+	free_names(&root->replug);
 	free(root->boxes);
 	free(root->socket_dir);
 	free(root->qmp_path);

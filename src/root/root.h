@@ -36,6 +36,7 @@ struct fb_root_config {
 	const char *const *only;  /* IDs wanted, NULL-terminated; NULL: every function offered */
 	const char *qmp;          /* path of QEMU's QMP socket, or NULL: the operator attaches */
 	const char *const *slots; /* bus names in QEMU ("slot0"), NULL-terminated; needed with qmp */
+	const char *const *replug; /* IDs, NULL-terminated: put in anew after reads without answer; with qmp */
 	enum fb_root_msix msix;
 	const char *dma_listen; /* NULL: no remote requesters; else where they are served (remote.h) */
 	const char *const *allow_dma; /* what is open to them, NULL-terminated: remote_rules.h */

@@ -307,3 +307,26 @@ def test_igb_outage(t):
     ping(vm)
     scenes.nothing_lost(root, "nic0")
     vm.quit()
+
+
+def test_igb_replug(t):
+    """The network is away for longer than the answer time, and the driver gives its NIC up. With --replug it comes anew, and
+    works, once the network is there again."""
+    net, _, vm, root = scene(t, root_args=["--replug", "nic0"])
+    eth = up(vm)
+    t.start(["iperf3", "-s", "--forceflush"], ns=net.iobox.name).wait_log("Server listening")
+    stream(vm, root, "-t 300")
+    index = vm.run(f"cat /sys/class/net/{eth}/ifindex")
+    net.cut()
+    t.lasts(12)  # a read of a register comes within 2 s, and then two more that look whether the NIC is there at all
+    net.heal()
+    vm.until(f"grep -vq '^{index.strip()}$' $(dirname $(grep -il '^{MAC}$' /sys/class/net/*/address))/ifindex", 60, "a new NIC")
+    # What the kernel says of a NIC that is lost depends on who notices it first; the network's watchdog may print a trace.
+    said = vm.run("dmesg -c")
+    check("PCIe link lost" in said, "the driver has not noticed: nothing was shown")
+    check(not re.search("BUG:|Oops|rcu: INFO|hung_task|blocked for more", said), said)
+    root.wait_plugged("nic0")
+    up(vm)
+    ping(vm)
+    check(scenes.counters(root, "nic0")["surprise_removals"] == 0, "it was torn out")
+    vm.quit()

@@ -33,10 +33,15 @@ struct scratch {
 	uint32_t reg[1024];
 };
 
+enum { SLOW = 0xff0 }; /* a register that answers when the test says so */
+static struct fb_access *slow;
+
 static uint64_t scratch_read(struct fb_device *dev, unsigned bar, uint64_t offset, unsigned size)
 {
 	struct scratch *s = fb_device_state(dev);
 
+	if (offset == SLOW)
+		slow = fb_access_defer(dev);
 	return s->reg[offset / 4];
 }
 
@@ -116,12 +121,13 @@ static void box_up(uint64_t incarnation)
 static int make_root(struct fb_root **out, unsigned n, const char *qmp, const char *const *slots,
 		     const char *const *only)
 {
-	static const char *const peers[] = {"loopback:box", NULL};
+	static const char *const peers[] = {"loopback:box", NULL}, *const replug[] = {"b", NULL};
 	struct fb_root_config config = {.peers = peers,
 					.socket_dir = sockets,
 					.qmp = qmp,
 					.slots = slots,
 					.only = only,
+					.replug = replug,
 					.answer_ns = answer_ns,
 					.poll_ns = 30000000,
 					.started = n ? started1 : started0};
@@ -146,6 +152,15 @@ static void until(bool (*cond)(const void *arg), const void *arg)
 		if (fb_clock_ns() > end)
 			fail_msg("not in time: %s", arg ? (const char *)arg : "?");
 		assert_int_equal(fb_loop_once(loop, fb_clock_ns() + 2000000), 0);
+		qemu_poll();
+	}
+}
+
+/* As long as it takes for something to happen that is not to. */
+static void until_quiet(void)
+{
+	for (unsigned i = 0; i < 60; i++) {
+		fb_loop_once(loop, fb_clock_ns() + 2000000);
 		qemu_poll();
 	}
 }
@@ -248,6 +263,8 @@ static void vfio_send(int fd, uint16_t command, const void *body, size_t len)
 		memcpy(m + 16, body, len);
 	assert_int_equal(write(fd, m, 16 + len), 16 + len);
 }
+
+static bool was_replugged(const void *arg) { return qemu.adds == 3; }
 
 static struct device *qemu_device(const char *id)
 {
@@ -656,10 +673,7 @@ static void test_hot_plug(void **state)
 	assert_null(qemu_device("farbus-a"));
 	until(is, "a ready none");
 	assert_int_equal(operator(fb_root_unplug, "a"), 0);
-	for (unsigned i = 0; i < 60; i++) { /* it stays out */
-		fb_loop_once(loop, fb_clock_ns() + 2000000);
-		qemu_poll();
-	}
+	until_quiet(); /* it stays out */
 	assert_null(qemu_device("farbus-a"));
 	assert_int_equal(operator(fb_root_plug, "a"), 0);
 	until(is, "a in-use plugged");
@@ -759,6 +773,35 @@ static void test_box_lost_and_back(void **state)
 }
 
 static bool asked_once(const void *arg) { return qemu.dels == 1; }
+
+/* The guest has had all ones for a read: once it is answered, a function that is listed goes out and in; others stay. */
+static void test_replug(void **state)
+{
+	plugged_root(two_slots);
+	until(is, "a in-use plugged");
+	until(is, "b in-use plugged");
+	for (unsigned i = 0; i < 2; i++) {
+		const char *id = i ? "farbus-b" : "farbus-a";
+
+		guest_write(id, 7, 0x04, 2);
+		guest_write(id, 0, 0x10, 0xcafe);
+		assert_int_equal(guest_reg(id, 0, SLOW), UINT32_MAX);
+		assert_int_equal(guest_reg(id, 0, 0x10), 0xcafe);
+		assert_int_equal(qemu.dels, 0); /* it waits for the answer */
+		fb_access_complete(slow, 7);
+		if (i == 0)
+			until_quiet();
+	}
+	until(was_replugged, "b to go out and in");
+	until(is, "b in-use plugged");
+	until_quiet();
+	assert_int_equal(qemu.dels, 1);
+	assert_int_equal(qemu.adds, 3);
+	guest_write("farbus-b", 7, 0x04, 2);
+	assert_int_equal(guest_reg("farbus-b", 0, 0x10), 0);
+	guest_write("farbus-a", 7, 0x04, 2);
+	assert_int_equal(guest_reg("farbus-a", 0, 0x10), 0xcafe);
+}
 
 static void test_guest_is_asked_again(void **state)
 {
@@ -874,6 +917,7 @@ int main(void)
 		T(test_slots_full),
 		T(test_add_refused),
 		T(test_box_lost_and_back),
+		T(test_replug),
 		T(test_guest_is_asked_again),
 		T(test_taken_out_by_hand),
 		T(test_qemu_killed_and_new),

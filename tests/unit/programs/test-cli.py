@@ -218,6 +218,7 @@ class Words(Case):
         self.refused(["root", "--connect"], USAGE, r"--connect: its value \(ADDRESS\) is missing")
         self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--qmp", "x"), USAGE, "--qmp needs --slot")
         self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--slot", "x"), USAGE, "--slot needs --qmp")
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--replug", "x"), USAGE, "--replug needs --qmp")
 
     def test_bad_values(self):
         for option, value, allowed in (("--poll-us", "abc", "a number, from 0 to 1000000"),
