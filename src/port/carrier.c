@@ -614,6 +614,7 @@ int fb_carrier_open(struct fb_carrier **out, struct fb_loop *loop, const struct 
 	c->arg = arg;
 	c->dirty_tail = &c->dirty;
 	c->flush.flush = flush;
+	c->flush.last = true; /* when models have made all that this round is to bring */
 	err = open_net(c, config);
 	if (err) {
 		free(c);

@@ -10,8 +10,9 @@
  *  - the walk over the pollers keeps its place with a node of its own in their
  *    list, which removals on either side of it update like any other neighbour.
  * Timers that are set, and flushes that are scheduled, by others of their kind
- * again and again cannot hold a round up: both steps are bounded, and what is
- * left makes the next round one that does not wait.
+ * again and again cannot hold a round up, nor keep the sends from their turn in
+ * it: all these steps are bounded, and what is left makes the next round one that
+ * does not wait.
  *
  * How long to spin is learnt from how long work let wait for it, whether the
  * wait was slept or spun through: work that came within poll_ns but after the
@@ -51,7 +52,9 @@ struct fb_loop {
 	unsigned n_timers, heap_cap;
 
 	struct fb_poller *pollers;
-	struct fb_flush *flushes, **flush_tail;
+	struct fb_flush_list {
+		struct fb_flush *first, **tail;
+	} flushes, sends; /* sends: those with `last` */
 
 	struct fb_loop_stats stats;
 };
@@ -83,7 +86,8 @@ int fb_loop_new(struct fb_loop **out, uint32_t poll_us)
 	if (!loop)
 		return -ENOMEM;
 	loop->poll_ns = (uint64_t)poll_us * 1000;
-	loop->flush_tail = &loop->flushes;
+	loop->flushes.tail = &loop->flushes.first;
+	loop->sends.tail = &loop->sends.first;
 	loop->now = fb_clock_ns();
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
@@ -307,15 +311,27 @@ static bool run_pollers(struct fb_loop *loop)
 
 /* Flushes */
 
+static struct fb_flush_list *list_of(struct fb_loop *loop, const struct fb_flush *f)
+{
+	return f->last ? &loop->sends : &loop->flushes;
+}
+
+static bool any_flushes(const struct fb_loop *loop)
+{
+	return loop->flushes.first || loop->sends.first;
+}
+
 void fb_flush_schedule(struct fb_loop *loop, struct fb_flush *f)
 {
+	struct fb_flush_list *list = list_of(loop, f);
+
 	if (f->loop)
 		return;
 	f->loop = loop;
 	f->next = NULL;
-	f->link = loop->flush_tail;
-	*loop->flush_tail = f;
-	loop->flush_tail = &f->next;
+	f->link = list->tail;
+	*list->tail = f;
+	list->tail = &f->next;
 }
 
 void fb_flush_cancel(struct fb_flush *f)
@@ -326,23 +342,28 @@ void fb_flush_cancel(struct fb_flush *f)
 	if (f->next)
 		f->next->link = f->link;
 	else
-		f->loop->flush_tail = f->link;
+		list_of(f->loop, f)->tail = f->link;
 	f->loop = NULL;
 }
 
-/* A pass is what was scheduled when it began; a marker at its end says where that is. */
+/* What was scheduled when it began; a marker at its end says where that is. */
+static void run_pass(struct fb_loop *loop, bool last)
+{
+	struct fb_flush end = {.last = last}, *f;
+	struct fb_flush_list *list = list_of(loop, &end);
+
+	fb_flush_schedule(loop, &end);
+	while ((f = list->first) != &end) {
+		fb_flush_cancel(f);
+		f->flush(f);
+	}
+	fb_flush_cancel(&end);
+}
+
 static void run_flushes(struct fb_loop *loop)
 {
-	for (unsigned pass = 0; loop->flushes && pass < FLUSH_PASSES; pass++) {
-		struct fb_flush end = {0}, *f;
-
-		fb_flush_schedule(loop, &end);
-		while ((f = loop->flushes) != &end) {
-			fb_flush_cancel(f);
-			f->flush(f);
-		}
-		fb_flush_cancel(&end);
-	}
+	for (unsigned pass = 1; any_flushes(loop) && pass <= FLUSH_PASSES; pass++)
+		run_pass(loop, !loop->flushes.first || pass == FLUSH_PASSES);
 }
 
 /* Rounds */
@@ -431,7 +452,7 @@ int fb_loop_once(struct fb_loop *loop, uint64_t deadline_ns)
 
 	if (loop->n_timers && loop->heap[1]->deadline_ns < until)
 		until = loop->heap[1]->deadline_ns;
-	if (until && (loop->flushes || spinning || until <= loop->now))
+	if (until && (any_flushes(loop) || spinning || until <= loop->now))
 		until = 0;
 	if (until)
 		loop->stats.sleeps++;
@@ -465,7 +486,7 @@ int fb_loop_fd(const struct fb_loop *loop)
 
 uint64_t fb_loop_deadline(const struct fb_loop *loop)
 {
-	if (loop->flushes)
+	if (any_flushes(loop))
 		return 0;
 	return loop->n_timers ? loop->heap[1]->deadline_ns : FB_NEVER;
 }

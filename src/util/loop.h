@@ -5,8 +5,10 @@
  * callback, on the thread that runs the loop, except fb_loop_stop().
  *
  * A round: (1) file descriptors that are ready, (2) pollers, (3) timers that
- * are due, (4) the flush list, in that order. Batching falls out of (4): what
- * a round produced (frames, eventfd kicks, submissions) leaves once, at its end.
+ * are due, (4) the flush list, (5) the list of sends, in that order. Batching
+ * falls out of the last two: what a round produced leaves once, at its end:
+ * what others on this machine wait for (eventfd kicks, answers, submissions)
+ * by (4), and when that has produced all that it will, the frames by (5).
  *
  * Waiting is adaptive: after a round that did work (a file descriptor was
  * ready, or a poller found something) the loop spins (epoll with timeout 0, and
@@ -57,6 +59,7 @@ struct fb_poller {
 /* Called once at the end of the round in which it was scheduled. */
 struct fb_flush {
 	void (*flush)(struct fb_flush *f);
+	bool last; /* after all that are not, theirs of this round included */
 	struct fb_flush *next, **link;
 	struct fb_loop *loop; /* NULL while not scheduled */
 };

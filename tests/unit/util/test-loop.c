@@ -353,6 +353,21 @@ static void test_flush(void **state)
 	assert_int_equal(fb_loop_once(loop, FB_NEVER), 0);
 	assert_int_equal(m[1].calls, 2);
 	assert_int_equal(m[3].calls, 2);
+	/* The last ones come when the others have done all that they will, however early they were scheduled. */
+	m[2].f.last = true;
+	fb_flush_schedule(loop, &m[2].f);
+	fb_flush_schedule(loop, &m[0].f); /* and then m[3] */
+	assert_int_equal(fb_loop_once(loop, FB_NEVER), 0);
+	assert_int_equal(m[2].calls, 1);
+	assert_true(m[0].at < m[3].at && m[3].at < m[2].at);
+	/* But their turn comes even beside one that schedules itself for ever. */
+	m[3].then = &m[3];
+	fb_flush_schedule(loop, &m[2].f);
+	fb_flush_schedule(loop, &m[3].f);
+	assert_int_equal(fb_loop_once(loop, FB_NEVER), 0);
+	assert_int_equal(m[2].calls, 2);
+	fb_flush_cancel(&m[3].f);
+	m[2].f.last = false;
 	/* One that schedules itself for ever does not stop the round. */
 	m[2].then = &m[2];
 	fb_flush_schedule(loop, &m[2].f);
