@@ -17,7 +17,7 @@
 enum {
 	FB_TIMES = 4096,             /* sending times kept, by datagram number */
 	FB_ACK_EVERY = 16,           /* datagrams after which an acknowledgement is due at once */
-	FB_ACK_DELAY_NS = 400000,    /* below FB_WIRE_ACK_DELAY_NS */
+	FB_ACK_DELAY_NS = 1600000,   /* below FB_WIRE_ACK_DELAY_NS */
 	FB_KEEPALIVE_MIN_NS = 10000000, /* however short the peer's hold time */
 };
 

@@ -32,7 +32,7 @@ enum {
 	FB_WIRE_RECORD_MAX = 4 + FB_WIRE_TLP_MAX,
 	FB_WIRE_SACKS_MAX = 64,
 	FB_WIRE_NP_MAX = 32767,
-	FB_WIRE_ACK_DELAY_NS = 500000, /* nobody holds an acknowledgement back for longer */
+	FB_WIRE_ACK_DELAY_NS = 2000000, /* nobody holds an acknowledgement back for longer */
 };
 /* Credit counters begin just below their wrap, so that every session of some length passes it. */
 #define FB_WIRE_CREDIT_START 0xffff0000u
