@@ -14,6 +14,8 @@ _Static_assert((int)FB_LINK_P == (int)PCIE_FC_P && (int)FB_LINK_NP == (int)PCIE_
 /* Not an error of the TLP itself: its sender put it into another class than its type has. */
 #define E_CLASS PCIE_TLP_E_FIELD
 
+#define PATIENCE_NS UINT64_C(1000000)
+
 /* What the link tells */
 
 static void malformed(struct fb_link_port *p, enum pcie_tlp_error error, enum fb_link_class cls,
@@ -111,6 +113,16 @@ void fb_link_port_announce(struct fb_link_port *p)
 
 /* What the user asks */
 
+/* Whatever touches the port before the timer does takes along what waits. */
+static int wait_for_more(struct fb_link_port *p)
+{
+	uint64_t until = fb_loop_now(p->carrier->loop) + PATIENCE_NS;
+
+	if (p->timer.heap_index && p->timer.deadline_ns <= until)
+		return 0;
+	return fb_timer_set(p->carrier->loop, &p->timer, until);
+}
+
 static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 {
 	struct fb_link_port *p = (struct fb_link_port *)port;
@@ -141,7 +153,8 @@ static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 	p->tx[tlp->type]++;
 	fb_tap_sent(p->carrier->tap, &p->source, tlp, head, n, tlp->data, data_len);
 	trace(p, "sent", tlp);
-	fb_carrier_touch(p);
+	if (!port->patient || wait_for_more(p) < 0)
+		fb_carrier_touch(p);
 	return 0;
 }
 

@@ -59,6 +59,11 @@ struct fb_port {
 	const struct fb_port_user *user;
 	void *arg;
 	struct fb_port_credit current; /* of the TLP being delivered */
+	/*
+	 * To be set around sends of what the other side has no use for yet, and need not be woken for: that leaves
+	 * with the next that does leave, or, if nothing does, a millisecond later.
+	 */
+	bool patient;
 	uint32_t requests; /* TLPs sent in this session, but completions: what the other side has to get before it is up to date */
 };
 

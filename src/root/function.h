@@ -317,6 +317,8 @@ int fb_dma_peek(struct fb_root_function *f, uint64_t address, uint8_t *buf, uint
 void fb_vm_ring_message(struct fb_root_function *f, const struct pcie_tlp *tlp);
 /* What the register at that offset belongs to, or NULL. */
 struct fb_vm_ring *fb_vm_ring_at(struct fb_root_function *f, unsigned region, uint64_t offset);
+/* The lower half of a pointer register: does nothing before the upper one is written. */
+bool fb_vm_ring_half(const struct fb_vm_ring *ring, uint64_t offset, uint32_t len);
 /* The VM's write of `data` to it has been sent. */
 void fb_vm_ring_written(struct fb_root_function *f, struct fb_vm_ring *ring, uint64_t offset, const uint8_t *data,
 			uint32_t len);

@@ -409,7 +409,11 @@ static void posted(struct fb_root_function *f, const struct region_request *r, c
 	ring = fb_vm_ring_at(f, r->region, r->offset);
 	if (ring && r->count == 4 && fb_vm_shadow_written(f, ring, fb_get_le32(data)))
 		return;
+	if (f->port)
+		f->port->patient = ring && fb_vm_ring_half(ring, r->offset, r->count);
 	err = write_memory(f, r, data);
+	if (f->port)
+		f->port->patient = false;
 	if (err < 0)
 		f->count.writes_dropped++;
 	else if (ring)

@@ -54,8 +54,12 @@ int fb_vm_ring_send(struct fb_root_function *f, uint32_t what, const uint8_t *pa
 			       .vendor_data = what,
 			       .length = (uint16_t)(len / 4),
 			       .data = payload};
+	int err;
 
-	return fb_port_send(f->port, &tlp);
+	f->port->patient = what == FB_OFFER_USED; /* the next doorbell may take it along */
+	err = fb_port_send(f->port, &tlp);
+	f->port->patient = false;
+	return err;
 }
 
 void fb_vm_ring_announce(struct fb_root_function *f)
@@ -245,6 +249,13 @@ struct fb_vm_ring *fb_vm_ring_at(struct fb_root_function *f, unsigned region, ui
 			return ring;
 	}
 	return NULL;
+}
+
+bool fb_vm_ring_half(const struct fb_vm_ring *ring, uint64_t offset, uint32_t len)
+{
+	const struct fb_ring_rule *r = &ring->rule;
+
+	return r->pointers && len == 4 && (offset - r->reg) % r->reg_stride == 0;
 }
 
 void fb_vm_ring_written(struct fb_root_function *f, struct fb_vm_ring *ring, uint64_t offset, const uint8_t *data,

@@ -178,9 +178,71 @@ static void test_full_net(void **state)
 	world_close(w);
 }
 
+static void send_posted(struct end *e, bool patient)
+{
+	static uint8_t data[PCIE_TLP_MAX_DATA + 8];
+	struct pcie_tlp tlp;
+
+	world_tlp(e->side, PCIE_FC_P, e->tx[PCIE_FC_P]++, &tlp, data);
+	e->port->patient = patient;
+	assert_int_equal(fb_port_send(e->port, &tlp), 0);
+	e->port->patient = false;
+}
+
+static struct fb_link_stats link_stats(struct end *e)
+{
+	struct fb_port_stats stats;
+
+	fb_port_get_stats(e->port, &stats);
+	return stats.link;
+}
+
+/* What is patient goes with what is not, in one datagram, and in its turn; or by itself, but not at once. */
+static void test_patient(void **state)
+{
+	struct world *w = world_new();
+	struct end *ends = w->ends[0];
+	struct fb_link_stats before, waiting, after;
+	bool fair = false;
+	uint64_t start;
+
+	w->box_config.mtu = w->root_config.mtu = 60000; /* room for all */
+	world_open(w, "loopback:box", true);
+	world_connect(w, 0);
+	world_wait(w, ends[0].ups == 1);
+	send_posted(&ends[0], false);
+	world_wait(w, ends[1].rx[PCIE_FC_P] == 1);
+	ends[1].hold = false; /* no credit comes back late */
+
+	for (unsigned step = 0; step < 2; step += fair) {
+		/* Nothing is under way whose acknowledgement would take along what waits. */
+		world_wait(w, !link_stats(&ends[0]).in_flight);
+		before = link_stats(&ends[0]);
+		start = fb_loop_now(w->root_loop);
+		send_posted(&ends[0], true);
+		assert_int_equal(fb_loop_once(w->root_loop, 0), 0);
+		waiting = link_stats(&ends[0]);
+		if (step == 0) {
+			send_posted(&ends[0], true);
+			send_posted(&ends[0], false);
+		}
+		world_wait(w, ends[1].rx[PCIE_FC_P] == ends[0].tx[PCIE_FC_P]);
+		after = link_stats(&ends[0]);
+		/* Once more, if something came in between, or this process stood still for too long. */
+		fair = after.rx_datagrams == before.rx_datagrams && (step == 1 || fb_clock_ns() - start < WORLD_MS / 2);
+		if (!fair)
+			continue;
+		assert_int_equal(waiting.tx_datagrams, before.tx_datagrams);
+		assert_int_equal(after.tx_datagrams, before.tx_datagrams + 1);
+		assert_true(step == 0 || fb_clock_ns() - start > WORLD_MS / 2);
+	}
+	world_close(w);
+}
+
 int main(void)
 {
-	static const struct CMUnitTest tests[] = {cmocka_unit_test(test_traffic), cmocka_unit_test(test_full_net)};
+	static const struct CMUnitTest tests[] = {cmocka_unit_test(test_traffic), cmocka_unit_test(test_full_net),
+						  cmocka_unit_test(test_patient)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -262,8 +262,10 @@ static int port_send(struct fb_port *port, const struct pcie_tlp *tlp)
 		store(&k->cpl[k->n_cpl++], tlp);
 		return 0;
 	}
-	if (k->n_log < FAKE_LOG)
+	if (k->n_log < FAKE_LOG) {
+		k->log[k->n_log].patient = port->patient;
 		store(&k->log[k->n_log++], tlp);
+	}
 	assert_true(k->n_queue < FAKE_LOG - 1); /* one place stays free: the one that is being served */
 	t = &k->queue[(k->q_head + k->n_queue++) % FAKE_LOG];
 	store(t, tlp);

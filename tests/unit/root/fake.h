@@ -14,6 +14,7 @@ enum { FAKE_PM = 0x40, FAKE_MSI_CAP = 0x50, FAKE_MSIX_CAP = 0x70, FAKE_PCIE = 0x
 
 struct fake_tlp {
 	struct pcie_tlp tlp;
+	bool patient; /* it may wait for what comes after it */
 	uint8_t data[4096];
 };
 

@@ -73,6 +73,7 @@ static void expect_told(unsigned nth, uint32_t offset, uint8_t flags)
 	assert_int_equal(t->tlp.vendor_data, FB_OFFER_USED);
 	assert_int_equal(t->tlp.msg_route, PCIE_ROUTE_BY_ID);
 	assert_int_equal(t->tlp.completer_id, k.f->bdf);
+	assert_true(t->patient);
 	assert_true(fb_offer_used_get(&used, t->data, t->tlp.length * 4u));
 	assert_int_equal(used.seq, SEQ);
 	assert_int_equal(used.bar, 0);

@@ -220,6 +220,7 @@ static unsigned activate(unsigned reg, uint64_t address)
 	assert_int_equal(fake_count(&k, PCIE_TLP_MWR), 2);
 	assert_int_equal(k.log[0].tlp.type, PCIE_TLP_MWR);
 	assert_int_equal(k.log[1].tlp.type, PCIE_TLP_MWR);
+	assert_true(k.log[0].patient == (reg < REGISTERS) && !k.log[1].patient);
 	return (unsigned)(k.f->count.ahead_bytes - before);
 }
 
