@@ -235,6 +235,10 @@ class Words(Case):
                      'msix=onn: must be one of auto, on, off; did you mean "on"')
         self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--answer-time", "x"), USAGE, "answer-time=x")
         self.refused(self.box_args("--listen", "udp:127.0.0.1:0"), USAGE, "--listen: given twice")
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--only", "a b"), USAGE, '"a b" is not the ID')
+        self.refused(self.root_args("--connect", "udp:127.0.0.1:9", "--qmp", "x", "--slot", "a,a"), USAGE, "slot a is given twice")
+        self.refused(["box", "--softpcie", "x", "--control", self.dir / "box.sock", "--device", "edu,id=a"], USAGE,
+                     "--softpcie x: begins with the adapter's IPv4 address")
 
     def test_bad_fault(self):
         self.refused(self.box_args("--fault", "drop=1%,rorder=2%"), USAGE, "rorder", 'did you mean "reorder"')
