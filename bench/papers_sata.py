@@ -53,6 +53,7 @@ def sweep(t, rows, options, sizes=SIZES):
     paths = {name: image(t, name) for name in ("farbus", "ahci", "nvme")}
     t.box(net, f"sil3132,id=sata0,port0={paths['farbus']},serial0=FARBUS,direct=on", args=["--poll-us", options.poll_us])
     vm = t.vm(net=net, modules=("sata_sil24", "ahci", "sd_mod", "nvme"),
+              append="sata_sil24.msi=1" if options.msi else "",
               drives=[f"if=none,id={name},format=raw,cache=none,aio=io_uring,file={paths[name]}" for name in ("ahci", "nvme")],
               devices=[{"driver": "ide-hd", "bus": "ide.0", "drive": "ahci", "serial": "AHCI"},
                        {"driver": "nvme", "drive": "nvme", "serial": "NVME"}])

@@ -243,6 +243,7 @@ def main():
     parser.add_argument("--reps", type=int, default=5, help="turns for each figure (default 5)")
     parser.add_argument("--seconds", type=int, default=3, help="length of one timed run (default 3)")
     parser.add_argument("--poll-us", type=int, default=50, help="polling of root and box where it is not the subject")
+    parser.add_argument("--msi", action="store_true", help="of papers: sata_sil24 with msi=1, as QEMU's own ahci has MSI")
     parser.add_argument("--only", default="", metavar="TEXT", help="of fio the rows, of papers the parts (nic, sata) whose name has this in it")
     parser.add_argument("--json", type=pathlib.Path, help="where the samples go")
     options = parser.parse_args()
