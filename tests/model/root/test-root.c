@@ -82,6 +82,9 @@ static const struct fb_model *const models[] = {&scratch, NULL};
 
 /* ---- The bench -------------------------------------------------------------------------- */
 
+/* Longer than a busy machine keeps this process waiting: the devices of a lost session are taken out and put in anew. */
+#define HOLD_NS UINT64_C(1000000000)
+
 static struct fb_loop *loop;
 static struct fb_box *box;
 static struct fb_root *root, *second;
@@ -113,7 +116,7 @@ static void box_up(uint64_t incarnation)
 	config.carrier.listen = "loopback:box";
 	config.carrier.self.node[0] = 1;
 	config.carrier.self.incarnation = incarnation;
-	config.carrier.link.hold_ns = 300000000;
+	config.carrier.link.hold_ns = HOLD_NS;
 	config.carrier.link.keepalive_ns = 50000000;
 	assert_int_equal(fb_box_new(&box, loop, &config), 0);
 }
@@ -133,7 +136,7 @@ static int make_root(struct fb_root **out, unsigned n, const char *qmp, const ch
 					.started = n ? started1 : started0};
 
 	fb_link_config_default(&config.carrier.link);
-	config.carrier.link.hold_ns = 300000000;
+	config.carrier.link.hold_ns = HOLD_NS;
 	config.carrier.link.keepalive_ns = 50000000;
 	config.carrier.link.connect_ns = 300000000;
 	config.carrier.self.node[0] = (uint8_t)(100 + n);
