@@ -89,6 +89,11 @@ static void patience_over(struct fb_device *dev, struct fb_device_timer *timer)
 	igb_irq_patience_over(fb_device_state(dev));
 }
 
+static void negotiated(struct fb_device *dev, struct fb_device_timer *timer)
+{
+	igb_phy_negotiated(fb_device_state(dev));
+}
+
 /* ---- Registers that are only stored ---------------------------------------------------------- */
 
 /* From `first` on, `count` registers, with the bits that can be written. */
@@ -446,6 +451,7 @@ static int model_realize(struct fb_device *dev)
 	n->irq_timer.due = irq_due;
 	n->patience_timer.due = patience_over;
 	n->retry_timer.due = retry_due;
+	n->phy_timer.due = negotiated;
 	if (igb_mac_parse(n, n->opt.mac, n->mac)) {
 		fb_device_error(dev, "mac=%s: six bytes as in 52:54:00:12:34:56, not a multicast address and not all zero",
 				n->opt.mac);
@@ -484,6 +490,7 @@ static void model_unrealize(struct fb_device *dev)
 	fb_device_timer_cancel(dev, &n->irq_timer);
 	fb_device_timer_cancel(dev, &n->patience_timer);
 	fb_device_timer_cancel(dev, &n->retry_timer);
+	fb_device_timer_cancel(dev, &n->phy_timer);
 	igb_backend_close(n);
 	igb_arena_fini(&n->rx_arena);
 	igb_arena_fini(&n->tx_arena);

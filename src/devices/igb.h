@@ -254,6 +254,7 @@ void igb_irq_write(struct igb *n, uint32_t offset, uint32_t value);
 /* ---- PHY, EEPROM, statistics, time ------------------------------------------------------------------ */
 
 void igb_phy_reset(struct igb *n);
+void igb_phy_negotiated(struct igb *n);
 void igb_mdic_write(struct igb *n, uint32_t value);
 void igb_link_update(struct igb *n); /* carrier, loopback or power may have changed */
 bool igb_loopback(const struct igb *n);
@@ -294,6 +295,7 @@ struct igb {
 	uint16_t phy[32];
 	uint16_t phy_page;
 	bool link; /* as the guest was told last */
+	bool negotiating; /* until phy_timer is due */
 
 	uint32_t icr, ims, iam, gpie, eicr, eims, eiac, eiam;
 	struct igb_vector vector[IGB_VECTORS];
@@ -319,7 +321,7 @@ struct igb {
 	uint8_t scratch[IGB_FRAME_MAX + 64]; /* a segment on its way to the backend */
 
 	struct fb_device_batch batch;
-	struct fb_device_timer irq_timer, patience_timer, retry_timer;
+	struct fb_device_timer irq_timer, patience_timer, retry_timer, phy_timer;
 
 	uint64_t rx_frames, rx_bytes, rx_filtered, rx_dropped, rx_cut, tx_frames, tx_bytes, tx_cut, tx_errors, tx_offloaded,
 		irqs, descs_read, descs_written, dma_errors, unknown_writes, rx_holds, rx_batches, resets;

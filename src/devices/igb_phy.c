@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The PHY behind MDIC (8.2.4, 3.5.2): an IGP3, as the 82576 has inside, whose cable is the backend. Autonegotiation
- * always ends at 1000 Mb/s full duplex, at once. Also the loopbacks, of the PHY (control register) and of the MAC
- * (RCTL.LBM), for they make a link where there is none.
+ * always ends at 1000 Mb/s full duplex. Restarted, it takes NEGOTIATION_NS, with no link meanwhile, as on a wire: Linux
+ * restarts it in every reset, and when the link is back at once its stack does not see that it was gone. TCP then held what
+ * it had queued for sent, and backed off for up to a minute (docs/devices/igb.md). Also the loopbacks, of the PHY (control
+ * register) and of the MAC (RCTL.LBM), for they make a link where there is none.
  */
 #include "devices/igb.h"
 
+#define NEGOTIATION_NS UINT64_C(500000000)
 enum {
 	ADVERTISE_DEFAULT = 0x0de1,
 	PARTNER_ABILITY = 0xcde1,      /* all of 10/100, both kinds of pause, acknowledged */
@@ -27,7 +30,8 @@ bool igb_loopback(const struct igb *n)
 void igb_link_update(struct igb *n)
 {
 	bool powered = !(n->phy[IGB_PHY_CONTROL] & IGB_PHY_CONTROL_POWER_DOWN);
-	bool link = powered && (n->backend.carrier || n->phy[IGB_PHY_CONTROL] & IGB_PHY_CONTROL_LOOPBACK);
+	bool cable = n->backend.carrier && !n->negotiating;
+	bool link = powered && (cable || n->phy[IGB_PHY_CONTROL] & IGB_PHY_CONTROL_LOOPBACK);
 
 	if (link == n->link)
 		return;
@@ -36,6 +40,18 @@ void igb_link_update(struct igb *n)
 	igb_irq_cause(n, IGB_ICR_LSC);
 	igb_rx_kick(n);
 	igb_tx_kick(n);
+}
+
+void igb_phy_negotiated(struct igb *n)
+{
+	n->negotiating = false;
+	igb_link_update(n);
+}
+
+static void negotiate(struct igb *n)
+{
+	n->negotiating = true;
+	fb_device_timer_set(n->dev, &n->phy_timer, fb_device_now(n->dev) + NEGOTIATION_NS);
 }
 
 static void phy_registers_reset(struct igb *n)
@@ -51,6 +67,8 @@ static void phy_registers_reset(struct igb *n)
 void igb_phy_reset(struct igb *n)
 {
 	phy_registers_reset(n);
+	n->negotiating = false;
+	fb_device_timer_cancel(n->dev, &n->phy_timer);
 	IGB_REG(n, IGB_STATUS) |= IGB_STATUS_PHYRA;
 	igb_link_update(n);
 }
@@ -94,8 +112,8 @@ static void phy_write(struct igb *n, unsigned reg, uint16_t value)
 			value = IGB_PHY_CONTROL_DEFAULT;
 		}
 		n->phy[reg] = value & ~IGB_PHY_CONTROL_RESTART;
-		if (value & IGB_PHY_CONTROL_RESTART && value & IGB_PHY_CONTROL_AUTONEG && n->link)
-			igb_irq_cause(n, IGB_ICR_LSC);
+		if (value & IGB_PHY_CONTROL_RESTART && value & IGB_PHY_CONTROL_AUTONEG)
+			negotiate(n);
 		igb_link_update(n);
 		igb_rx_kick(n);
 		igb_tx_kick(n);

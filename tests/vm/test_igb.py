@@ -192,6 +192,41 @@ def test_igb_ethtool(t):
     vm.quit()
 
 
+# Most of these reset the controller; in the end all is as it was.
+UNDER_TRAFFIC = ("-A rx off tx off", "-A rx on tx on", "-G rx 80 tx 80", "-G rx 256 tx 256", "-L combined 1", "-L combined 2",
+                 "-C rx-usecs 1000", "-C rx-usecs 3", "-K tso off gso off", "-K tso on gso on", "-K tx off rx off sg off",
+                 "-K tx on rx on sg on tso on", "-K rxvlan off txvlan off", "-K rxvlan on txvlan on", "-K rx-all on",
+                 "-K rx-all off", "-r", "-t online", "-t offline")
+
+
+def test_igb_ethtool_under_traffic(t):
+    """What ethtool changes while a TCP stream runs: each works, and the stream is under way again in a few seconds."""
+    net = t.net()
+    tap(net)
+    box = t.box(net, nic())
+    root = t.root(net, args=["--msix", "on"])
+    vm = t.vm(net=net, modules=("igb",), smp=2, devices=[{**root.device("nic0"), "bus": "slot0"}])
+    eth = up(vm)
+    t.start(["iperf3", "-s", "--forceflush"], ns=net.iobox.name).wait_log("Server listening")
+    job = stream(vm, root, "-t 600")
+    for change in (*UNDER_TRAFFIC, *UNDER_TRAFFIC[:6]):
+        option, *words = change.split()
+        text = vm.run(f"ethtool {option} {eth} {' '.join(words)}", timeout=90)
+        check(option != "-t" or "The test result is PASS" in text, text)
+        vm.until(f"test $(cat /sys/class/net/{eth}/carrier) = 1", 30, f"the link after {change}")
+        if change == "-t offline":  # 15 s without link: how long TCP waits after that is its own affair
+            ping(vm)
+            vm.run("pkill iperf3")
+            wait_for(lambda: job.done() is not None, 20, "the stream to end")
+            job = stream(vm, root, "-t 600")
+        flows(root)
+    check(job.done() is None, f"the stream ended: {job.done() is not None and job.output()}")
+    check(model(box)["dma_errors"] == 0, f"{model(box)}")
+    vm.allow("igb .*: (offline|online) testing", "testing unshared interrupt", "igb .*: Reset adapter")  # link lost with work queued
+    scenes.nothing_lost(root, "nic0")
+    vm.quit()
+
+
 def test_igb_queues(t):
     """Plugged at boot with MSI-X: a vector for each of the queues, RSS spreads streams, moderation and all else work."""
     net = t.net()

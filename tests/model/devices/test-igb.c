@@ -113,6 +113,13 @@ static void test_registers(void **state)
 	(void)state;
 }
 
+static bool has_link(void *arg)
+{
+	struct nic *c = arg;
+
+	return c->n->link;
+}
+
 static void test_phy(void **state)
 {
 	struct nic c;
@@ -145,6 +152,15 @@ static void test_phy(void **state)
 	scripted_root_run(c.r);
 	assert_true(nic_read(&c, IGB_STATUS) & IGB_STATUS_LU);
 	assert_int_equal(c.n->rx_frames, 0);
+	/* Autonegotiation takes the link for half a second. */
+	nic_read(&c, IGB_ICR);
+	nic_phy_write(&c, IGB_PHY_CONTROL, 0x1140 | IGB_PHY_CONTROL_RESTART);
+	assert_false(nic_read(&c, IGB_STATUS) & IGB_STATUS_LU);
+	assert_int_equal(nic_phy_read(&c, IGB_PHY_STATUS) & 0x24, 0);
+	assert_true(nic_read(&c, IGB_ICR) & IGB_ICR_LSC);
+	assert_true(scripted_root_until(c.r, has_link, &c, 5000));
+	assert_int_equal(nic_phy_read(&c, IGB_PHY_STATUS) & 0x24, 0x24);
+	assert_true(nic_read(&c, IGB_ICR) & IGB_ICR_LSC);
 	/* The other end goes: so does the link, for good. */
 	close(c.wire);
 	scripted_root_run(c.r);
