@@ -19,7 +19,7 @@
  * A guest that is told masks the vector, takes frames until it finds none, and unmasks it. A flood keeps it at that:
  * frames are taken as fast as they come, and thrown away by sockets whose programs get no processor. So between two
  * unmaskings there are BATCH frames, which end its work; more wait in the host's queue, which drops what is too much before
- * it has cost anything (docs/performance.md). Linux ends where it finds fewer than 64. TCP does not count: a sender waits
+ * it has cost anything (docs/design/measurements.md). Linux ends where it finds fewer than 64. TCP does not count: a sender waits
  * for its receiver by itself, and frames in long rows are joined (GRO).
  *
  * A guest that masks the vector and takes frames for ever gets them too: PATIENCE_NS after it has shown signs of life last.
