@@ -37,7 +37,7 @@ static int copy(struct fb_dma_map *map, uint64_t at, uint8_t *buf, uint32_t left
 
 		if (n > left)
 			n = left;
-		if ((direction == TO_MEMORY ? fb_dma_copy(host, buf, n) : fb_dma_copy(buf, host, n)) < 0)
+		if ((direction == TO_MEMORY ? fb_dma_store(host, buf, n) : fb_dma_copy(buf, host, n)) < 0)
 			return -EFAULT;
 		at += n;
 		buf += n;

@@ -68,8 +68,10 @@ static inline const struct fb_dma_region *fb_dma_map_find(struct fb_dma_map *map
 /* Is every byte of [addr, addr + len) in a region that has all of `flags`? 0; -EFAULT: a hole; -EACCES. */
 int fb_dma_map_check(struct fb_dma_map *map, uint64_t addr, uint64_t len, uint32_t flags, bool *messages);
 
-/* Copies between a mapping and a buffer. 0, or -EFAULT: the file is too short (some bytes may have been copied). */
+/* Copies out of a mapping. 0, or -EFAULT: the file is too short (some bytes may have been copied). */
 int fb_dma_copy(void *to, const void *from, size_t len);
+/* Into a mapping: each byte is stored once, in rising order, 2 to 16 bytes at a multiple of their number at once. As above. */
+int fb_dma_store(void *to, const void *from, size_t len);
 /* As above for an operation on mapped memory that is not a copy: calls op(arg) under the guard. */
 int fb_dma_guarded(void (*op)(void *arg), void *arg);
 /* Installs the SIGBUS handler unless it is in place (others' SIGBUS go where they went before). */

@@ -6,11 +6,14 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <linux/magic.h>
 
@@ -217,14 +220,71 @@ static void test_guard(void **state)
 	assert_int_equal(ftruncate(fd, 4096), 0);
 	p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	for (unsigned i = 0; i < 3; i++) { /* it must not work only once */
-		assert_int_equal(fb_dma_copy(p + 4096, buf, 16), -EFAULT);
+		assert_int_equal(fb_dma_store(p + 4096, buf, 16), -EFAULT);
 		assert_int_equal(fb_dma_copy(buf, p + 4096 - 8, 16), -EFAULT);
 		assert_int_equal(fb_dma_guarded(poke, p + 5000), -EFAULT);
-		assert_int_equal(fb_dma_copy(p, buf, 16), 0);
+		assert_int_equal(fb_dma_store(p, buf, 16), 0);
 		assert_int_equal(fb_dma_guarded(poke, p), 0);
 	}
 	munmap(p, 8192);
 	close(fd);
+}
+
+/* Every place and length, and nothing beside it. */
+static void test_store(void **state)
+{
+	uint8_t to[128], from[128], want[128];
+
+	for (unsigned i = 0; i < sizeof(from); i++)
+		from[i] = (uint8_t)(i + 1);
+	for (unsigned at = 0; at < 33; at++) {
+		for (unsigned len = 0; len < 80; len++) {
+			memset(to, 0xee, sizeof(to));
+			memset(want, 0xee, sizeof(want));
+			memcpy(want + at, from + (len & 7), len);
+			assert_int_equal(fb_dma_store(to + at, from + (len & 7), len), 0);
+			assert_memory_equal(to, want, sizeof(to));
+		}
+	}
+}
+
+/*
+ * The guest looks on and uses again what it sees written: a child stores, instruction by instruction, and after each the bytes
+ * that have become new are marked. A byte that is stored twice loses its mark.
+ */
+static void test_stored_once(void **state)
+{
+	enum { OLD, NEW, MARK, ROOM = 1024 };
+	static const unsigned lengths[] = {8, 24, 33, 48, 66, 130, 320, 512, 1000};
+	uint8_t *memory = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), from[ROOM];
+
+	memset(from, NEW, sizeof(from));
+	for (unsigned i = 0; i < 2 * sizeof(lengths) / sizeof(lengths[0]); i++) {
+		unsigned len = lengths[i / 2], at = i % 2 * 2, seen = 0; /* seen: rising, so those in front have been marked */
+		int status;
+		pid_t child;
+
+		memset(memory, OLD, ROOM);
+		child = fork();
+		if (child == 0) {
+			ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+			raise(SIGSTOP);
+			fb_dma_store(memory + at, from, len);
+			_exit(0);
+		}
+		while (waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
+			while (seen < len && memory[at + seen] == NEW)
+				memory[at + seen++] = MARK;
+			assert_int_equal(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
+		}
+		assert_true(WIFEXITED(status));
+		while (seen < len && memory[at + seen] == NEW)
+			memory[at + seen++] = MARK;
+		assert_int_equal(seen, len);
+		for (unsigned k = 0; k < ROOM; k++)
+			assert_int_equal(memory[k], k >= at && k < at + len ? MARK : OLD);
+	}
+	munmap(memory, ROOM);
 }
 
 int main(void)
@@ -236,6 +296,8 @@ int main(void)
 		cmocka_unit_test(test_mapped_limits),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_guard),
+		cmocka_unit_test(test_store),
+		cmocka_unit_test(test_stored_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
