@@ -57,6 +57,18 @@ def scene(t, device=None, root_args=(), **vm_options):
     return net, box, vm, root
 
 
+def at_boot(t):
+    """The NIC is there from the boot on, with MSI-X and two processors; it is up, and its peer serves iperf3."""
+    net = t.net()
+    tap(net)
+    box = t.box(net, nic())
+    root = t.root(net, args=["--msix", "on"])
+    vm = t.vm(net=net, modules=("igb",), smp=2, devices=[{**root.device("nic0"), "bus": "slot0"}])
+    eth = up(vm)
+    t.start(["iperf3", "-s", "--forceflush"], ns=net.iobox.name).wait_log("Server listening")
+    return box, vm, root, eth
+
+
 def iperf(vm, words="", peer=PEER):
     """iperf3 from the guest to the peer; what arrived, in bits a second, and the whole report."""
     report = json.loads(vm.run(f"iperf3 -J -c {peer} {words}", timeout=60))
@@ -201,13 +213,7 @@ UNDER_TRAFFIC = ("-A rx off tx off", "-A rx on tx on", "-G rx 80 tx 80", "-G rx 
 
 def test_igb_ethtool_under_traffic(t):
     """What ethtool changes while a TCP stream runs: each works, and the stream is under way again in a few seconds."""
-    net = t.net()
-    tap(net)
-    box = t.box(net, nic())
-    root = t.root(net, args=["--msix", "on"])
-    vm = t.vm(net=net, modules=("igb",), smp=2, devices=[{**root.device("nic0"), "bus": "slot0"}])
-    eth = up(vm)
-    t.start(["iperf3", "-s", "--forceflush"], ns=net.iobox.name).wait_log("Server listening")
+    box, vm, root, eth = at_boot(t)
     job = stream(vm, root, "-t 600")
     for change in (*UNDER_TRAFFIC, *UNDER_TRAFFIC[:6]):
         option, *words = change.split()
@@ -229,13 +235,7 @@ def test_igb_ethtool_under_traffic(t):
 
 def test_igb_queues(t):
     """Plugged at boot with MSI-X: a vector for each of the queues, RSS spreads streams, moderation and all else work."""
-    net = t.net()
-    tap(net)
-    box = t.box(net, nic())
-    root = t.root(net, args=["--msix", "on"])
-    vm = t.vm(net=net, modules=("igb",), smp=2, devices=[{**root.device("nic0"), "bus": "slot0"}])
-    eth = up(vm)
-    t.start(["iperf3", "-s", "--forceflush"], ns=net.iobox.name).wait_log("Server listening")
+    box, vm, root, eth = at_boot(t)
     check("MSI-X" in vm.run("dmesg | grep 'igb.*Using'"), "no MSI-X")
     for words in ("-t 1 -P 4", "-t 1 -P 4 -R"):
         check(iperf(vm, words)[0] > 5e6, f"iperf3 {words}")
